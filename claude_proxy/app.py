@@ -1,0 +1,218 @@
+"""The routes. An endpoint reads a request, lets its dialect translate it, and sends the answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import msgspec
+import structlog
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from claude_proxy import __version__, errors
+from claude_proxy.api_key import ApiKey
+from claude_proxy.claude.pool import Pool
+from claude_proxy.errors import ProxyError
+from claude_proxy.exchange import Front, error_response, exchange_of
+from claude_proxy.openai import chat, completion, models
+from claude_proxy.settings import Settings
+from claude_proxy.streaming import CLIENT_GONE, Outgoing, while_connected
+
+log = structlog.get_logger()
+
+BODY_TIMEOUT = 60.0
+
+
+class Health(msgspec.Struct):
+    """``logged_in`` is null when Claude Code did not say."""
+
+    status: str
+    version: str
+    claude_version: str
+    logged_in: bool | None
+    login: str | None
+    simulated: bool
+    sessions: dict[str, int]
+    queue: int
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """Counts while it reads. Raises UnsupportedMediaType, RequestTooLarge, RequestTimeout."""
+    media_type = request.headers.get("content-type", "application/json")
+    essence = media_type.partition(";")[0].strip().lower()
+    if essence != "application/json" and not essence.endswith("+json"):
+        raise errors.UnsupportedMediaType("The body must be JSON: Content-Type: application/json")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise errors.UnsupportedMediaType("The body must not be compressed")
+    too_large = errors.RequestTooLarge(
+        f"The body is larger than {limit} bytes", headers={"connection": "close"}
+    )
+    declared = request.headers.get("content-length", "0")
+    if declared.isdigit() and int(declared) > limit:
+        raise too_large
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT):
+            async for part in request.stream():
+                size += len(part)
+                if size > limit:
+                    raise too_large
+                parts.append(part)
+    except TimeoutError:
+        raise errors.RequestTimeout("The body did not arrive in time") from None
+    return b"".join(parts)
+
+
+class Api:
+    """The endpoints and what they share."""
+
+    def __init__(self, settings: Settings, pool: Pool) -> None:
+        self._settings = settings
+        self._pool = pool
+
+    async def health(self, request: Request) -> Response:
+        if "application/json" not in request.headers.get("accept", ""):
+            return PlainTextResponse("ok")
+        login = await self._pool.login()
+        stats = self._pool.stats
+        health = Health(
+            status="ok",
+            version=__version__,
+            claude_version=self._pool.cli.version,
+            logged_in=login.logged_in,
+            login=login.plan or login.method,
+            simulated=self._settings.demo,
+            sessions={"running": stats.running, "spare": stats.spares},
+            queue=stats.queued,
+        )
+        return json_response(msgspec.json.encode(health))
+
+    async def list_models(self, _: Request) -> Response:
+        known = await self._pool.fresh_models()
+        return json_response(models.to_list(known.ids()))
+
+    async def get_model(self, request: Request) -> Response:
+        known = await self._pool.fresh_models()
+        name = request.path_params["model"]
+        known.resolve(name)
+        return json_response(models.to_model(name))
+
+    async def chat_completions(self, request: Request) -> Response:
+        exchange = exchange_of(request)
+        body = await read_body(request, self._settings.max_body_size)
+        wanted = chat.decode(body)
+        sampling = self._settings.forward_sampling
+        model = self._pool.models.resolve(wanted.model or "")
+        exchange.fields |= {"model": model, "stream": bool(wanted.stream)}
+        turn = self._pool.turn(chat.to_conversation(wanted, model, sampling=sampling))
+        headers = {}
+        if without_effect := chat.ignored(body, sampling=sampling):
+            headers["x-claude-proxy-ignored"] = ", ".join(without_effect)
+
+        async def send_answer(send: Send) -> None:
+            outgoing = Outgoing(self._pool, turn, exchange, send, headers)
+            if wanted.stream:
+                options = wanted.stream_options
+                include_usage = bool(options and options.include_usage)
+                await outgoing.stream(completion.ChunkStream(include_usage=include_usage))
+            else:
+                await outgoing.whole(completion.to_completion)
+
+        return Answering(send_answer)
+
+
+class Answering(Response):
+    """A response that a turn writes by itself while the client stays connected."""
+
+    def __init__(self, work: Callable[[Send], Awaitable[None]]) -> None:
+        super().__init__()
+        self._work = work
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = scope["claude_proxy.exchange"]
+        stayed = await while_connected(receive, self._work(send))
+        if not stayed:
+            exchange.fields["client_gone"] = True
+            exchange.status = exchange.status or CLIENT_GONE
+
+
+def json_response(body: bytes) -> Response:
+    return Response(body, media_type="application/json")
+
+
+def on_http_exception(request: Request, error: Exception) -> Response:
+    """Starlette's own refusals: no such path, no such method."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        allowed = headers.get("Allow", "")
+        message = f"{request.method} is not possible here; allowed: {allowed}"
+        return error_response(errors.MethodNotAllowed(message, headers=headers))
+    path = request.url.path[:200]
+    return error_response(
+        errors.NotFound(f"There is no {request.method} {path} here", code="unknown_url")
+    )
+
+
+def on_proxy_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ProxyError)  # noqa: S101 - registered for it
+    exchange_of(request).fields["error"] = error.code or error.type
+    return error_response(error)
+
+
+def on_disconnect(request: Request, _: Exception) -> Response:
+    exchange_of(request).fields["client_gone"] = True
+    return Response(status_code=CLIENT_GONE)
+
+
+async def on_crash(_: Request, error: Exception) -> Response:
+    log.error("request.crashed", exc_info=error)
+    return error_response(ProxyError("claude-proxy has a fault; its log says more"))
+
+
+def named(
+    path: str, endpoint: Callable[[Request], Awaitable[Response]]
+) -> Callable[[Request], Awaitable[Response]]:
+    """The log names the route as it is written here, not what a client put into its path."""
+
+    async def call(request: Request) -> Response:
+        exchange_of(request).route = path
+        return await endpoint(request)
+
+    return call
+
+
+def build(
+    settings: Settings,
+    pool: Pool,
+    key: ApiKey,
+    lifespan: Callable[[Any], AbstractAsyncContextManager[None]],
+) -> ASGIApp:
+    """The whole ASGI application."""
+    api = Api(settings, pool)
+    table: list[tuple[str, Callable[[Request], Awaitable[Response]], str]] = [
+        ("/health", api.health, "GET"),
+        ("/models", api.list_models, "GET"),
+        ("/models/{model:path}", api.get_model, "GET"),
+        ("/chat/completions", api.chat_completions, "POST"),
+    ]
+    routes: list[BaseRoute] = [
+        Route(prefix + path, named(path, endpoint), methods=[method])
+        for path, endpoint, method in table
+        for prefix in ("", "/v1")
+    ]
+    handlers: Any = {
+        HTTPException: on_http_exception,
+        ProxyError: on_proxy_error,
+        ClientDisconnect: on_disconnect,
+        Exception: on_crash,
+    }
+    return Front(Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan), key)

@@ -1,0 +1,1 @@
+"""The Claude Code CLI: its lines, its process, its conversation, its pool."""

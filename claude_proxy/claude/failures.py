@@ -1,0 +1,94 @@
+"""The one table from what the CLI reports of a failure to what the client is told. Pure.
+
+Measured with CLI 2.1.330: a failing turn ends with a ``result`` whose ``is_error`` is true and
+whose ``api_error_status`` is the API's HTTP status, or null when there was none (not logged in);
+``assistant.error`` names the kind; a plan's limit comes as a ``rate_limit_event`` with the reset
+time; the API's own retry-after shows only as ``retry_delay_ms`` of a retry.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+
+from claude_proxy import errors
+from claude_proxy.claude.stream_json import RateLimitInfo
+from claude_proxy.errors import ProxyError
+
+DEFAULT_RETRY_AFTER = {429: 20.0, 503: 5.0}
+LOG_IN = "Claude Code is not logged in: run `claude` once as this user and log in."
+
+BY_STATUS: dict[int, type[ProxyError]] = {
+    400: errors.InvalidRequest,
+    401: errors.NotLoggedIn,
+    402: errors.InsufficientQuota,
+    403: errors.PermissionDenied,
+    404: errors.ModelNotFound,
+    408: errors.UpstreamTimeout,
+    413: errors.RequestTooLarge,
+    429: errors.RateLimited,
+    502: errors.BadUpstream,
+    503: errors.Overloaded,
+    504: errors.UpstreamTimeout,
+    529: errors.Overloaded,
+}
+BY_KIND: dict[str, type[ProxyError]] = {
+    "authentication_failed": errors.NotLoggedIn,
+    "oauth_org_not_allowed": errors.NotLoggedIn,
+    "account_on_hold": errors.NotLoggedIn,
+    "verification_required": errors.NotLoggedIn,
+    "cloud_credential_error": errors.NotLoggedIn,
+    "billing_error": errors.InsufficientQuota,
+    "rate_limit": errors.RateLimited,
+    "overloaded": errors.Overloaded,
+    "invalid_request": errors.InvalidRequest,
+    "model_not_found": errors.ModelNotFound,
+}
+
+
+@dataclass(slots=True)
+class Failure:
+    """What the lines of a turn have told of a failure so far."""
+
+    status: int | None = None
+    kind: str | None = None
+    message: str = ""
+    retry_delay: float | None = None
+    limit: RateLimitInfo | None = None
+
+    def to_error(self, now: float | None = None) -> ProxyError:
+        """``now`` is Unix time, for the seconds until a plan's limit is lifted."""
+        cls = self._error_class()
+        message = tidy(self.message) or "Claude Code could not answer"
+        if cls is errors.NotLoggedIn:
+            message = f"{LOG_IN} (It said: {message})"
+        return cls(message, retry_after=self._retry_after(cls, now or time.time()))
+
+    def _error_class(self) -> type[ProxyError]:
+        if re.search(r"prompt is too long|context (window|length)", self.message, re.IGNORECASE):
+            return errors.ContextLengthExceeded
+        if "not logged in" in self.message.lower():
+            return errors.NotLoggedIn
+        if self.limit is not None:
+            return errors.RateLimited
+        if self.status in BY_STATUS:
+            return BY_STATUS[self.status]
+        if self.status is None and self.kind in BY_KIND:
+            return BY_KIND[self.kind]
+        return ProxyError
+
+    def _retry_after(self, cls: type[ProxyError], now: float) -> float | None:
+        if cls.status not in DEFAULT_RETRY_AFTER:
+            return None
+        if self.limit is not None and self.limit.resetsAt is not None:
+            return max(1.0, self.limit.resetsAt - now)
+        return self.retry_delay or DEFAULT_RETRY_AFTER[cls.status]
+
+
+def tidy(message: str) -> str:
+    """The CLI's text for an API error without the words that only mean something inside it."""
+    message = re.sub(r"^(Failed to authenticate\. )?API Error: ", "", message.strip())
+    message = re.sub(r"\s*Run --model to pick a different model\.", "", message)
+    message = re.sub(r" (If it persists, )?check your inference gateway \([^)]*\)\.", "", message)
+    return message[:1_000]

@@ -1,0 +1,91 @@
+"""A neutral conversation as the turns that the CLI, and so Anthropic's API, takes. Pure.
+
+Facts (measured with CLI 2.1.330): consecutive user lines are merged by the CLI with a newline
+added to their text, so they are merged here, as blocks of one line, byte for byte. The API takes
+no blank text, so blank parts, which say nothing, are left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from claude_proxy.claude.stream_json import Json
+from claude_proxy.conversation import (
+    Document,
+    Image,
+    Message,
+    Part,
+    Text,
+    ToolCall,
+    ToolResult,
+)
+from claude_proxy.errors import InvalidRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One message of the API: its role and content blocks."""
+
+    role: str
+    content: list[Json]
+
+
+def to_turns(messages: Sequence[Message]) -> list[Turn]:
+    """Alternating turns that end with a user's. Raises InvalidRequest when there is none."""
+    turns: list[Turn] = []
+    for message in messages:
+        content = [block(part) for part in message.parts if not is_blank(part)]
+        if not content:
+            continue
+        if turns and turns[-1].role == message.role:
+            turns[-1].content.extend(content)
+        else:
+            turns.append(Turn(message.role, content))
+    if not turns or turns[-1].role != "user":
+        raise InvalidRequest("the last message holds nothing to answer", param="messages")
+    if turns[0].role != "user":
+        raise InvalidRequest(
+            "the first message after the system prompt must be a user's: Claude takes no "
+            "conversation that begins with the assistant",
+            param="messages",
+        )
+    return turns
+
+
+def is_blank(part: Part) -> bool:
+    return isinstance(part, Text) and not part.text.strip()
+
+
+def block(part: Part) -> Json:
+    """One content block of Anthropic's Messages API."""
+    match part:
+        case Text(text=text):
+            return {"type": "text", "text": text}
+        case Image(url=url) if url:
+            return {"type": "image", "source": {"type": "url", "url": url}}
+        case Image(media_type=media_type, data=data):
+            source = {"type": "base64", "media_type": media_type, "data": data}
+            return {"type": "image", "source": source}
+        case Document(data=data, title=title):
+            source = {"type": "base64", "media_type": "application/pdf", "data": data}
+            named = {"title": title} if title else {}
+            return {"type": "document", "source": source, **named}
+        case ToolCall(id=id_, name=name, arguments=arguments):
+            value = msgspec.json.decode(arguments)
+            return {"type": "tool_use", "id": tool_id(id_), "name": name, "input": value}
+        case ToolResult(call_id=id_, parts=parts):
+            content = [block(inner) for inner in parts if not is_blank(inner)]
+            result = {"type": "tool_result", "tool_use_id": tool_id(id_)}
+            return {**result, "content": content} if content else result
+
+
+def tool_id(given: str) -> str:
+    """The API takes ``[a-zA-Z0-9_-]+``; any other id is stood for by its digest."""
+    if re.fullmatch(r"[a-zA-Z0-9_-]{1,128}", given):
+        return given
+    return "call" + hashlib.sha256(given.encode()).hexdigest()[:32]

@@ -1,0 +1,98 @@
+"""Model names: what the CLI lists, and which of them a client means.
+
+``haiku``, ``sonnet`` and ``opus`` are always there, so that a list that could not be had yet
+stops nobody.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+import msgspec
+
+from claude_proxy.errors import ModelNotFound
+
+ALWAYS = ("haiku", "sonnet", "opus")
+
+
+class ModelInfo(msgspec.Struct, rename="camel"):
+    """One entry of the CLI's ``list_models``."""
+
+    value: str
+    resolved_model: str = ""
+    display_name: str = ""
+
+
+class ModelList(msgspec.Struct):
+    models: list[ModelInfo]
+
+
+def parse_list(response: Any) -> list[ModelInfo]:
+    """The models of a ``list_models`` or ``initialize`` response; none when it holds none."""
+    try:
+        return msgspec.convert(response, ModelList).models
+    except msgspec.ValidationError:
+        return []
+
+
+class Models:
+    """The names in force; ``update`` replaces what the CLI listed."""
+
+    def __init__(self, default: str, aliases: Mapping[str, str]) -> None:
+        self._default = default
+        self._aliases = dict(aliases)
+        self._names: dict[str, str] = {}
+        self._families: tuple[str, ...] = ALWAYS
+        self.update(())
+
+    def update(self, listed: Iterable[ModelInfo]) -> None:
+        families = list(ALWAYS)
+        exact: list[str] = []
+        for model in listed:
+            value = model.value
+            if value == "default":
+                exact.append(model.resolved_model)
+            elif re.fullmatch(r"[a-z]+", value):
+                families.append(value)
+                exact.append(model.resolved_model)
+            else:
+                exact += [value, model.resolved_model]
+        self._families = tuple(dict.fromkeys(families))
+        ids = dict.fromkeys([*self._families, *filter(None, exact)])
+        self._names = {name.lower(): name for name in ids}
+
+    def ids(self) -> list[str]:
+        """Everything that ``GET /v1/models`` names: families, exact ids, aliases without ``*``."""
+        plain = [name for name in self._aliases if "*" not in name and name not in self._names]
+        return [*self._names.values(), *plain]
+
+    def resolve(self, name: str) -> str:
+        """The name that the CLI takes for ``name``. Raises ModelNotFound."""
+        wanted = name.strip().lower()
+        for pattern, model in self._aliases.items():
+            if wanted == pattern or ("*" in pattern and fnmatchcase(wanted, pattern)):
+                return self._known(model) or model
+        if wanted in ("", "default", "claude"):
+            return self._known(self._default) or self._default
+        found = self._known(wanted)
+        if found is None:
+            raise ModelNotFound(
+                f"The model '{name[:200]}' does not exist here. Known models: "
+                f"{', '.join(self.ids())}. Other names can be mapped with --model-alias."
+            )
+        return found
+
+    def _known(self, name: str) -> str | None:
+        """An exact id as the CLI writes it, else the family that the name belongs to."""
+        bare = name.strip().lower().rsplit("/", 1)[-1]
+        if bare in self._names:
+            return self._names[bare]
+        bare = re.sub(r"[_.\s]+", "-", bare)
+        if bare in self._names:
+            return self._names[bare]
+        families = "|".join(self._families)
+        match = re.fullmatch(rf"(?:claude-)?(?:[\d-]+-)?({families})(?:[-@:][\w@:-]*)?", bare)
+        return match[1] if match else None

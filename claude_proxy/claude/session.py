@@ -1,0 +1,270 @@
+"""One CLI process and its one conversation: warm it, give it the history, run a turn, end it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+
+from claude_proxy.claude import stream_json
+from claude_proxy.claude.answer import Answer, Report
+from claude_proxy.claude.cli import ARGUMENTS, Cli
+from claude_proxy.claude.history import Turn, to_turns
+from claude_proxy.claude.models import ModelInfo, parse_list
+from claude_proxy.claude.process import LineTooLong, Process, ProcessEnded
+from claude_proxy.claude.stream_json import ControlResponseLine, Line, LineError, ResultLine
+from claude_proxy.conversation import Conversation, Effort, Event, Options
+from claude_proxy.errors import BadUpstream, ProxyError, UpstreamTimeout
+
+log = structlog.get_logger()
+
+START_TIMEOUT = 60.0
+WRITE_TIMEOUT = 60.0
+HEARTBEAT = 15.0
+INTERRUPT_GRACE = 0.3
+END_GRACE = 0.3
+
+EFFORT_LEVELS = {
+    Effort.NONE: "low",
+    Effort.MINIMAL: "low",
+    Effort.LOW: "low",
+    Effort.MEDIUM: "medium",
+    Effort.HIGH: "high",
+    Effort.XHIGH: "xhigh",
+    Effort.MAX: "max",
+}
+
+
+class DiedUnused(Exception):
+    """The process ended before it took anything of the conversation: another one may."""
+
+
+def flag_settings(options: Options) -> dict[str, Any]:
+    """The ``apply_flag_settings`` that carry the options to the API (measured, CLI 2.1.330)."""
+    environment: dict[str, str] = {}
+    body: dict[str, Any] = {}
+    if options.max_tokens is not None:
+        environment["CLAUDE_CODE_MAX_OUTPUT_TOKENS"] = str(options.max_tokens)
+    if options.effort is Effort.NONE:
+        environment["CLAUDE_CODE_DISABLE_THINKING"] = "1"
+    if options.stop:
+        body["stop_sequences"] = options.stop
+    if options.temperature is not None:
+        body["temperature"] = options.temperature
+    if options.top_p is not None:
+        body["top_p"] = options.top_p
+    if body:
+        environment["CLAUDE_CODE_EXTRA_BODY"] = msgspec.json.encode(body).decode()
+    settings: dict[str, Any] = {"env": environment}
+    if options.effort is not None:
+        settings["effortLevel"] = EFFORT_LEVELS[options.effort]
+    return settings
+
+
+class Session:
+    """``run`` once; ``close`` always. A session that has not run yet is a spare."""
+
+    def __init__(self, cli: Cli, process: Process) -> None:
+        self.cli = cli
+        self.stamp = cli.stamp()
+        self.started = time.monotonic()
+        self.report = Report()
+        self.models: list[ModelInfo] = []
+        self.unknown_lines = 0
+        self._process = process
+        self._ids = (f"proxy-{n}" for n in itertools.count(1))
+        self._answered = False
+        self._heard_at = self.started
+        self._settled = True
+
+    @classmethod
+    async def spawn(cls, cli: Cli, environment: Mapping[str, str], directory: Path) -> Session:
+        """Raises ProxyError when the operating system cannot start it."""
+        try:
+            process = await Process.spawn((cli.path, *ARGUMENTS), environment, directory)
+        except OSError as error:
+            raise BadUpstream(f"Claude Code cannot be started: {error.strerror}") from None
+        log.debug("claude.started", pid=process.pid, version=cli.version)
+        return cls(cli, process)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def stderr_tail(self) -> str:
+        """Only for a session that has not run: afterwards it may hold the user's words."""
+        return self._process.stderr_tail
+
+    @property
+    def alive(self) -> bool:
+        return self._process.returncode is None
+
+    async def wait(self) -> int:
+        return await self._process.wait()
+
+    async def warm_up(self) -> list[ModelInfo]:
+        """Asks for the models, which costs nothing and configures nothing.
+
+        Raises ProcessEnded or TimeoutError when the process is of no use.
+        """
+        request_id = next(self._ids)
+        request = stream_json.control(request_id, "list_models")
+        await self._process.write(request, WRITE_TIMEOUT)
+        deadline = time.monotonic() + START_TIMEOUT
+        while time.monotonic() < deadline:
+            for line in await self._read(deadline - time.monotonic()):
+                match line:
+                    case ControlResponseLine(response=reply) if reply.request_id == request_id:
+                        self.models = parse_list(reply.response)
+                        return self.models
+        raise TimeoutError
+
+    async def run(
+        self, conversation: Conversation, silence: float
+    ) -> AsyncGenerator[list[Event], None]:
+        """The events of the answer in batches as they come; an empty batch every HEARTBEAT.
+
+        ``silence``: seconds without a line from the CLI after which the turn is given up.
+        Raises ProxyError; DiedUnused when nothing of the conversation has been taken yet.
+        """
+        turns = to_turns(conversation.messages)
+        self._settled, self._answered = False, False
+        self._heard_at = time.monotonic()
+        answer = Answer()
+        self.report = answer.report
+        async for _ in self._open(conversation, turns, answer, silence):
+            yield []
+        while not self._settled:
+            batch = await self._next(silence)
+            events: list[Event] = []
+            try:
+                for line in batch:
+                    events += answer.feed(line)
+            except ProxyError:
+                self._settled = answer.settled
+                if events:
+                    yield events
+                raise
+            self._settled = answer.settled
+            if answer.goes_on_by_itself:
+                self._process.kill()
+                self._settled = True
+            yield events
+
+    async def _open(
+        self, conversation: Conversation, turns: list[Turn], answer: Answer, silence: float
+    ) -> AsyncGenerator[None, None]:
+        """Configuration, history and the last turn, in as few writes as keep the order.
+
+        The CLI queues user lines but takes assistant lines at once, so each user line of the
+        history is waited for: its receipt is a ``result``.
+        """
+        pending = self._configuration(conversation)
+        *history, last = turns
+        for turn in history:
+            if turn.role == "assistant":
+                pending.append(stream_json.assistant(turn.content))
+                continue
+            pending.append(stream_json.user(turn.content, query=False))
+            await self._send(b"".join(pending))
+            pending.clear()
+            received = False
+            while not received:
+                batch = await self._next(silence)
+                if not batch:
+                    yield
+                for line in batch:
+                    if isinstance(line, ResultLine):
+                        received = True
+                        if not line.is_error:
+                            continue
+                    answer.feed(line)
+        await self._send(b"".join([*pending, stream_json.user(last.content, query=True)]))
+
+    def _configuration(self, conversation: Conversation) -> list[bytes]:
+        settings = flag_settings(conversation.options)
+        return [
+            stream_json.control(next(self._ids), "initialize", systemPrompt=[conversation.system]),
+            stream_json.control(next(self._ids), "set_model", model=conversation.model),
+            stream_json.control(next(self._ids), "apply_flag_settings", settings=settings),
+        ]
+
+    async def _send(self, data: bytes) -> None:
+        try:
+            await self._process.write(data, WRITE_TIMEOUT)
+        except ProcessEnded as ended:
+            raise self._ended(ended) from None
+        except TimeoutError:
+            raise UpstreamTimeout("Claude Code does not read its input") from None
+
+    async def _next(self, silence: float) -> list[Line]:
+        """Decoded lines as they come, none after a HEARTBEAT of silence."""
+        try:
+            batch = await self._read(min(HEARTBEAT, silence))
+        except ProcessEnded as ended:
+            raise self._ended(ended) from None
+        except (LineError, LineTooLong) as error:
+            raise BadUpstream(f"Claude Code sent what cannot be read: {error}") from None
+        now = time.monotonic()
+        if batch:
+            self._answered = True
+            self._heard_at = now
+        elif now - self._heard_at >= silence:
+            raise UpstreamTimeout(f"Claude Code has been silent for {silence:g} seconds")
+        return batch
+
+    def _ended(self, ended: ProcessEnded) -> Exception:
+        if not self._answered:
+            return DiedUnused(str(ended))
+        return ProxyError(f"Claude Code {ended} before its answer was whole")
+
+    async def _read(self, timeout: float) -> list[Line]:  # noqa: ASYNC109 - silence, no error
+        """Lines that matter. What is no JSON object at all (a warning, a banner) is counted."""
+        decoded: list[Line] = []
+        for raw in await self._process.read(timeout):
+            if not raw.lstrip().startswith(b"{"):
+                self.unknown_lines += bool(raw.strip())
+                continue
+            line = stream_json.decode(raw)
+            if line is None:
+                self.unknown_lines += 1
+            elif isinstance(line, stream_json.ControlRequestLine):
+                refusal = stream_json.control_error(line.request_id, "not supported")
+                await self._process.write(refusal, WRITE_TIMEOUT)
+            else:
+                decoded.append(line)
+        return decoded
+
+    def fail(self, error: ProxyError) -> None:
+        """Ends a running turn with ``error`` at its next read."""
+        self._process.fail(error)
+
+    async def close(self) -> Report:
+        """Ends the process, within about half a second; an open turn is interrupted first.
+
+        The interrupted turn's ``result`` tells what it has cost.
+        """
+        if self.alive and not self._settled:
+            await self._interrupt()
+        await self._process.end(END_GRACE)
+        return self.report
+
+    async def _interrupt(self) -> None:
+        with suppress(ProcessEnded, TimeoutError, LineError, LineTooLong):
+            self._process.recover()
+            async with asyncio.timeout(INTERRUPT_GRACE):
+                request = stream_json.control(next(self._ids), "interrupt")
+                await self._process.write(request, WRITE_TIMEOUT)
+                while not self._settled:
+                    for line in await self._read(INTERRUPT_GRACE):
+                        if isinstance(line, ResultLine):
+                            self.report.cost_usd = line.total_cost_usd
+                            self._settled = True

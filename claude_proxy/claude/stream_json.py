@@ -1,0 +1,189 @@
+"""The CLI's lines (``--input-format``/``--output-format stream-json``) as structs; no I/O.
+
+Source of the shapes: ``sdk.d.ts`` of npm ``@anthropic-ai/claude-agent-sdk`` (SDKMessage,
+SDKControlRequest) and measurements with CLI 2.1.330. Only the fields that are used are named;
+msgspec skips the rest. Lines of an unknown ``type`` are ``None``: newer CLIs may add some.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import msgspec
+
+Json: TypeAlias = dict[str, Any]
+
+
+class LineError(ValueError):
+    """A line that is not what its ``type`` promises."""
+
+
+class Usage(msgspec.Struct):
+    """Cumulative over one answer; in ``message_start`` the output side is not final."""
+
+    input_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    output_tokens: int | None = None
+    output_tokens_details: Json | None = None
+
+
+class Message(msgspec.Struct):
+    model: str = ""
+    usage: Usage | None = None
+
+
+class Delta(msgspec.Struct):
+    """Of ``content_block_delta`` or ``message_delta``."""
+
+    type: str = ""
+    text: str = ""
+    thinking: str = ""
+    stop_reason: str | None = None
+    stop_details: Json | None = None
+
+
+class StreamEvent(msgspec.Struct):
+    """An Anthropic Messages streaming event, verbatim."""
+
+    type: str
+    message: Message | None = None
+    delta: Delta | None = None
+    usage: Usage | None = None
+
+
+class StreamLine(msgspec.Struct):
+    event: StreamEvent
+    parent_tool_use_id: str | None = None
+
+
+class AssistantLine(msgspec.Struct):
+    """``error`` is set on the synthetic message that stands for an upstream failure."""
+
+    error: str | None = None
+
+
+class SystemLine(msgspec.Struct):
+    """``retry_delay_ms`` and the fields around it come with subtype ``api_retry``."""
+
+    subtype: str = ""
+    attempt: int | None = None
+    retry_delay_ms: float | None = None
+    error_status: int | None = None
+    error: str | None = None
+
+
+class RateLimitInfo(msgspec.Struct):
+    """``resetsAt`` is Unix time in seconds."""
+
+    status: str = ""
+    resetsAt: float | None = None  # noqa: N815 - the CLI's name
+    rateLimitType: str | None = None  # noqa: N815 - the CLI's name
+
+
+class RateLimitLine(msgspec.Struct):
+    rate_limit_info: RateLimitInfo
+
+
+class ResultLine(msgspec.Struct):
+    """The end of a turn, or (``num_turns`` 0) the receipt of a line that asked for none."""
+
+    subtype: str = ""
+    is_error: bool = False
+    api_error_status: int | None = None
+    num_turns: int = 0
+    result: str | None = None
+    errors: list[str] | None = None
+    total_cost_usd: float = 0.0
+    usage: Usage | None = None
+
+
+class ControlReply(msgspec.Struct):
+    subtype: str = ""
+    request_id: str = ""
+    response: Json | None = None
+    error: str | None = None
+
+
+class ControlResponseLine(msgspec.Struct):
+    response: ControlReply
+
+
+class ControlRequestLine(msgspec.Struct):
+    """The CLI asks us something and waits for the answer."""
+
+    request_id: str
+    request: Json
+
+
+Line: TypeAlias = (
+    StreamLine
+    | AssistantLine
+    | SystemLine
+    | RateLimitLine
+    | ResultLine
+    | ControlResponseLine
+    | ControlRequestLine
+)
+
+
+class _Head(msgspec.Struct):
+    type: str
+
+
+_head = msgspec.json.Decoder(_Head)
+_decoders: dict[str, msgspec.json.Decoder[Any]] = {
+    "stream_event": msgspec.json.Decoder(StreamLine),
+    "assistant": msgspec.json.Decoder(AssistantLine),
+    "system": msgspec.json.Decoder(SystemLine),
+    "rate_limit_event": msgspec.json.Decoder(RateLimitLine),
+    "result": msgspec.json.Decoder(ResultLine),
+    "control_response": msgspec.json.Decoder(ControlResponseLine),
+    "control_request": msgspec.json.Decoder(ControlRequestLine),
+}
+_encode = msgspec.json.Encoder().encode
+
+
+def decode(line: bytes) -> Line | None:
+    """One line; None for a type that is not known. Raises LineError without the line's text."""
+    try:
+        decoder = _decoders.get(_head.decode(line).type)
+        return None if decoder is None else decoder.decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        kind = type(error).__name__
+        raise LineError(f"unreadable line of {len(line)} bytes ({kind})") from None
+
+
+def control(request_id: str, subtype: str, **fields: Any) -> bytes:
+    body = {"subtype": subtype, **fields}
+    return _encode({"type": "control_request", "request_id": request_id, "request": body}) + b"\n"
+
+
+def control_error(request_id: str, message: str) -> bytes:
+    """The answer to a request of the CLI's that we do not serve."""
+    response = {"subtype": "error", "request_id": request_id, "error": message}
+    return _encode({"type": "control_response", "response": response}) + b"\n"
+
+
+def user(content: list[Json], *, query: bool) -> bytes:
+    """``query`` False appends to the history and starts no turn.
+
+    ``client_composed`` (CLI >= 2.1.248) keeps ``@path`` and ``/command`` plain text.
+    """
+    line: Json = {
+        "type": "user",
+        "session_id": "",
+        "parent_tool_use_id": None,
+        "client_composed": True,
+        "message": {"role": "user", "content": content},
+    }
+    if not query:
+        line["shouldQuery"] = False
+    return _encode(line) + b"\n"
+
+
+def assistant(content: list[Json]) -> bytes:
+    """Appended to the history at once."""
+    message = {"role": "assistant", "content": content}
+    line = {"type": "assistant", "session_id": "", "parent_tool_use_id": None, "message": message}
+    return _encode(line) + b"\n"

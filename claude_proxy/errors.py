@@ -1,0 +1,167 @@
+"""One exception tree for everything that a client can be told.
+
+A ``ProxyError`` knows its HTTP status, OpenAI's ``type`` and ``code``, the parameter at fault and
+after how many seconds a retry makes sense. Bodies: ``openai_body``.
+"""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+
+
+class ProxyError(Exception):
+    """Base: our own fault, or the CLI's, with nothing better to say (500)."""
+
+    status = 500
+    type = "server_error"
+    code: str | None = None
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after: float | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code if code is not None else type(self).code
+        self.retry_after = retry_after
+        self.extra_headers = headers or {}
+
+    def headers(self) -> dict[str, str]:
+        """Response headers; SDKs wait ``retry-after`` seconds and obey ``x-should-retry``.
+
+        A reset more than a minute away is not worth a client's silent wait: SDKs are told not to.
+        """
+        headers = dict(self.extra_headers)
+        if self.retry_after is not None:
+            seconds = max(1, math.ceil(self.retry_after))
+            headers["retry-after"] = str(seconds)
+            if seconds > 60:
+                headers["x-should-retry"] = "false"
+        return headers
+
+
+class InvalidRequest(ProxyError):
+    status = 400
+    type = "invalid_request_error"
+
+
+class ContextLengthExceeded(InvalidRequest):
+    code = "context_length_exceeded"
+
+
+class InvalidApiKey(ProxyError):
+    """The client's key for this proxy is missing or wrong."""
+
+    status = 401
+    type = "invalid_request_error"
+    code = "invalid_api_key"
+
+    def headers(self) -> dict[str, str]:
+        return super().headers() | {"www-authenticate": 'Bearer realm="claude-proxy"'}
+
+
+class NotLoggedIn(ProxyError):
+    """Claude Code itself has no valid login: permanent until the user acts."""
+
+    status = 401
+    type = "authentication_error"
+    code = "upstream_authentication"
+
+
+class PermissionDenied(ProxyError):
+    status = 403
+    type = "permission_error"
+
+
+class NotFound(ProxyError):
+    status = 404
+    type = "invalid_request_error"
+
+
+class ModelNotFound(NotFound):
+    code = "model_not_found"
+
+
+class MethodNotAllowed(ProxyError):
+    status = 405
+    type = "invalid_request_error"
+    code = "method_not_supported"
+
+
+class RequestTimeout(ProxyError):
+    """The client did not send its body in time."""
+
+    status = 408
+    type = "invalid_request_error"
+    code = "request_timeout"
+
+
+class RequestTooLarge(ProxyError):
+    status = 413
+    type = "invalid_request_error"
+    code = "request_too_large"
+
+
+class UnsupportedMediaType(ProxyError):
+    status = 415
+    type = "invalid_request_error"
+    code = "unsupported_media_type"
+
+
+class RateLimited(ProxyError):
+    status = 429
+    type = "rate_limit_error"
+    code = "rate_limit_exceeded"
+
+
+class InsufficientQuota(RateLimited):
+    type = "insufficient_quota"
+    code = "insufficient_quota"
+
+
+class BadUpstream(ProxyError):
+    """The CLI or what lies behind it answered in a way that cannot be read."""
+
+    status = 502
+
+
+class Overloaded(ProxyError):
+    status = 503
+    code = "overloaded"
+
+
+class ShuttingDown(ProxyError):
+    status = 503
+    code = "service_unavailable"
+
+
+class UpstreamTimeout(ProxyError):
+    status = 504
+    code = "timeout"
+
+
+class OpenAIErrorDetail(msgspec.Struct):
+    """All four keys are required by OpenAI's schema."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class OpenAIError(msgspec.Struct):
+    error: OpenAIErrorDetail
+
+
+def openai_body(error: ProxyError) -> bytes:
+    """``{"error": {message, type, param, code}}`` as JSON."""
+    detail = OpenAIErrorDetail(error.message, error.type, error.param, error.code)
+    return msgspec.json.encode(OpenAIError(detail))

@@ -1,0 +1,1 @@
+"""OpenAI's dialects: wire structs and pure translators, no I/O."""

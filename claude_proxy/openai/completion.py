@@ -1,0 +1,176 @@
+"""Chat Completions: what leaves, streamed and whole. Pure.
+
+Both are made of the same events. ``ChunkStream`` turns each into SSE frames, ``to_completion``
+makes one body of the folded ``Answer``.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from claude_proxy import conversation as neutral
+from claude_proxy.conversation import (
+    Answer,
+    Event,
+    Finished,
+    FinishReason,
+    ReasoningDelta,
+    Started,
+    TextDelta,
+)
+from claude_proxy.errors import ProxyError, openai_body
+
+FINISH = {
+    FinishReason.STOP: "stop",
+    FinishReason.LENGTH: "length",
+    FinishReason.TOOL_CALLS: "tool_calls",
+    FinishReason.REFUSAL: "content_filter",
+}
+DONE = b"data: [DONE]\n\n"
+
+
+class PromptDetails(msgspec.Struct):
+    cached_tokens: int
+    cache_write_tokens: int
+    audio_tokens: int = 0
+
+
+class CompletionDetails(msgspec.Struct):
+    reasoning_tokens: int
+    audio_tokens: int = 0
+    accepted_prediction_tokens: int = 0
+    rejected_prediction_tokens: int = 0
+
+
+class Usage(msgspec.Struct):
+    """``prompt_tokens`` counts cached ones too, as OpenAI does."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptDetails
+    completion_tokens_details: CompletionDetails
+
+
+class Delta(msgspec.Struct):
+    role: str | UnsetType = UNSET
+    content: str | UnsetType | None = UNSET
+    refusal: str | UnsetType | None = UNSET
+    reasoning_content: str | UnsetType = UNSET
+
+
+class ChunkChoice(msgspec.Struct):
+    delta: Delta
+    finish_reason: str | None = None
+    index: int = 0
+    logprobs: None = None
+
+
+class Chunk(msgspec.Struct):
+    id: str
+    created: int
+    model: str
+    choices: list[ChunkChoice]
+    usage: Usage | UnsetType | None = UNSET
+    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
+
+
+class AssistantMessage(msgspec.Struct):
+    content: str | None
+    refusal: str | None
+    reasoning_content: str | UnsetType = UNSET
+    role: Literal["assistant"] = "assistant"
+    annotations: tuple[()] = ()
+
+
+class Choice(msgspec.Struct):
+    message: AssistantMessage
+    finish_reason: str
+    index: int = 0
+    logprobs: None = None
+
+
+class Completion(msgspec.Struct):
+    id: str
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: Usage
+    object: Literal["chat.completion"] = "chat.completion"
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def new_id() -> str:
+    return f"chatcmpl-{secrets.token_hex(16)}"
+
+
+def to_usage(usage: neutral.Usage) -> Usage:
+    return Usage(
+        prompt_tokens=usage.prompt,
+        completion_tokens=usage.output,
+        total_tokens=usage.prompt + usage.output,
+        prompt_tokens_details=PromptDetails(usage.cache_read, usage.cache_write),
+        completion_tokens_details=CompletionDetails(usage.reasoning),
+    )
+
+
+def to_completion(answer: Answer) -> bytes:
+    """The body of the answer that was not asked for as a stream."""
+    finished = answer.finished
+    refused = finished.reason is FinishReason.REFUSAL
+    message = AssistantMessage(
+        content=answer.text if answer.text or not finished.refusal else None,
+        refusal=finished.refusal if refused else None,
+        reasoning_content=answer.reasoning or UNSET,
+    )
+    choice = Choice(message, FINISH[finished.reason])
+    usage = to_usage(finished.usage)
+    return _encode(Completion(new_id(), int(time.time()), answer.model, [choice], usage))
+
+
+class ChunkStream:
+    """``feed`` one event, get the SSE frames it makes; id, created and model never change."""
+
+    def __init__(self, *, include_usage: bool) -> None:
+        self._id = new_id()
+        self._created = int(time.time())
+        self._model = ""
+        self._usage: UnsetType | None = None if include_usage else UNSET
+
+    def feed(self, event: Event) -> bytes:
+        match event:
+            case TextDelta(text=text):
+                return self._frame(Delta(content=text))
+            case ReasoningDelta(text=text):
+                return self._frame(Delta(reasoning_content=text))
+            case Started(model=model):
+                self._model = model
+                return self._frame(Delta(role="assistant", content="", refusal=None))
+            case Finished():
+                return self._finish(event)
+
+    def fail(self, error: ProxyError) -> bytes:
+        """The frame that ends a stream which has begun and cannot be finished."""
+        return b"data: " + openai_body(error) + b"\n\n"
+
+    def _finish(self, finished: Finished) -> bytes:
+        frames = [self._frame(Delta(refusal=finished.refusal))] if finished.refusal else []
+        frames.append(self._frame(Delta(), FINISH[finished.reason]))
+        if self._usage is None:
+            usage = to_usage(finished.usage)
+            frames.append(self._encode(Chunk(self._id, self._created, self._model, [], usage)))
+        return b"".join((*frames, DONE))
+
+    def _frame(self, delta: Delta, finish_reason: str | None = None) -> bytes:
+        choices = [ChunkChoice(delta, finish_reason)]
+        return self._encode(Chunk(self._id, self._created, self._model, choices, self._usage))
+
+    def _encode(self, chunk: Chunk) -> bytes:
+        return b"data: " + _encode(chunk) + b"\n\n"

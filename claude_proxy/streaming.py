@@ -1,0 +1,135 @@
+"""A turn on its way to a client: server-sent events or one body, and what happens when it leaves.
+
+The status line waits for the model's first event, so that an early failure keeps its HTTP status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Protocol
+
+import structlog
+from starlette.types import Receive, Send
+
+from claude_proxy.claude.pool import Pool, Turn
+from claude_proxy.conversation import Answer, Event, Finished, fold
+from claude_proxy.errors import ProxyError
+from claude_proxy.exchange import Exchange
+
+log = structlog.get_logger()
+
+KEEP_ALIVE = b": keep-alive\n\n"
+CLIENT_GONE = 499
+
+
+class Translator(Protocol):
+    """A dialect's stream: events in, SSE frames out."""
+
+    def feed(self, event: Event) -> bytes: ...
+
+    def fail(self, error: ProxyError) -> bytes: ...
+
+
+class Outgoing:
+    """Runs one turn and sends it; notes in ``exchange`` what the log line needs."""
+
+    def __init__(
+        self, pool: Pool, turn: Turn, exchange: Exchange, send: Send, headers: dict[str, str]
+    ) -> None:
+        self._pool = pool
+        self._turn = turn
+        self._exchange = exchange
+        self._send = send
+        self._headers = headers
+
+    async def stream(self, translator: Translator) -> None:
+        """Raises ProxyError as long as nothing has been sent."""
+        begun = done = False
+        try:
+            async for batch in self._batches():
+                if done:
+                    continue
+                body = b"".join([translator.feed(event) for event in batch])
+                if body and not begun:
+                    begun = True
+                    await self._start("text/event-stream; charset=utf-8")
+                done = any(isinstance(event, Finished) for event in batch)
+                if begun:
+                    await self._body(body or KEEP_ALIVE, more=not done)
+        except ProxyError as error:
+            if done:
+                log.debug("turn.failed_after_its_end", reason=error.message)
+                return
+            if not begun:
+                raise
+            self._exchange.fields["error"] = error.code or error.type
+            await self._body(translator.fail(error), more=False)
+
+    async def whole(self, to_body: Callable[[Answer], bytes]) -> None:
+        """Sends the fold of the events. Raises ProxyError."""
+        events: list[Event] = []
+        done = False
+        async for batch in self._batches():
+            if done:
+                continue
+            events += batch
+            if any(isinstance(event, Finished) for event in batch):
+                done = True
+                body = to_body(fold(events))
+                await self._start("application/json", len(body))
+                await self._body(body, more=False)
+
+    async def _batches(self) -> AsyncGenerator[list[Event], None]:
+        fields = self._exchange.fields
+        try:
+            async with aclosing(self._pool.run(self._turn)) as batches:
+                async for batch in batches:
+                    if batch and "ttft_ms" not in fields:
+                        fields["ttft_ms"] = self._exchange.milliseconds
+                    for event in batch:
+                        if isinstance(event, Finished):
+                            fields["finish_reason"] = event.reason.value
+                    yield batch
+        finally:
+            report = self._turn.report
+            fields |= {
+                "warm": self._turn.warm,
+                "input_tokens": report.usage.prompt,
+                "cached_tokens": report.usage.cache_read,
+                "output_tokens": report.usage.output,
+                "cost_usd": report.cost_usd,
+                "retries": report.retries,
+            }
+
+    async def _start(self, media_type: str, length: int | None = None) -> None:
+        headers = {"content-type": media_type, "cache-control": "no-cache", **self._headers}
+        if length is not None:
+            headers["content-length"] = str(length)
+        raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+        await self._send({"type": "http.response.start", "status": 200, "headers": raw})
+
+    async def _body(self, body: bytes, *, more: bool) -> None:
+        await self._send({"type": "http.response.body", "body": body, "more_body": more})
+
+
+async def while_connected(receive: Receive, work: Awaitable[None]) -> bool:
+    """Runs ``work``; cancels it and returns False when the client leaves first."""
+    task = asyncio.ensure_future(work)
+    watcher = asyncio.create_task(disconnected(receive))
+    try:
+        await asyncio.wait({task, watcher}, return_when=asyncio.FIRST_COMPLETED)
+        left = not task.done()
+    finally:
+        for running in (task, watcher):
+            running.cancel()
+        await asyncio.gather(task, watcher, return_exceptions=True)
+    if not task.cancelled():
+        task.result()
+    return not left
+
+
+async def disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
