@@ -88,7 +88,7 @@ class Failure:
 
 def tidy(message: str) -> str:
     """The CLI's text for an API error without the words that only mean something inside it."""
-    message = re.sub(r"^(Failed to authenticate\. )?API Error: ", "", message.strip())
+    message = re.sub(r"^(Failed to authenticate\. )?API Error: (\d{3} )?", "", message.strip())
     message = re.sub(r"\s*Run --model to pick a different model\.", "", message)
     message = re.sub(r" (If it persists, )?check your inference gateway \([^)]*\)\.", "", message)
     return message[:1_000]

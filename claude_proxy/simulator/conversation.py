@@ -45,7 +45,9 @@ def _message(message: object, path: str) -> None:
     if required(message, "role", f"{path}.role") not in _ROLES:
         raise invalid(f"{path}.role: Input should be 'user', 'assistant' or 'system'")
     content = required(message, "content", f"{path}.content")
-    if content in ("", []):
+    # A system message may change settings alone: the CLI marks past turns with their effort so.
+    settings_only = message["role"] == "system" and "output_config" in message
+    if content in ("", []) and not settings_only:
         raise invalid(f"{path}: {message['role']} messages must have non-empty content")
     if isinstance(content, str):
         check_text(content, path)

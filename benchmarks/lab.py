@@ -1,0 +1,378 @@
+"""What the benchmarks share: real processes in a clean home, their figures, a table.
+
+Every process started here ends with the ``with`` block that it was started in, and by the kernel's
+hand should the benchmark itself be killed.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import secrets
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from claude_proxy.claude.cli import ARGUMENTS, child_environment, find
+from claude_proxy.claude.process import die_with_parent
+
+KEY = "sk-benchmark"
+UPSTREAM_KEY = "sk-simulated"
+MODEL = "sonnet"
+SYSTEM = "You are terse."
+RETRIES = 2
+START_LIMIT = 30.0  # seconds
+TURN_LIMIT = 120.0
+END_LIMIT = 10.0
+# All else would lead the CLI or the daemon elsewhere than into the clean home.
+INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "NIX_LD", "NIX_LD_LIBRARY_PATH")
+
+Json = dict[str, Any]
+
+
+class Trouble(Exception):
+    """The benchmark cannot go on; says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lab:
+    """``environment`` is that of the daemon, ``child_environment`` the one its CLIs get of it."""
+
+    home: Path
+    environment: dict[str, str]
+    upstream_port: int
+    upstream_pid: int
+
+    @property
+    def child_environment(self) -> dict[str, str]:
+        return child_environment(self.environment, RETRIES)
+
+    @property
+    def empty_directory(self) -> Path:
+        directory = self.home / "empty"
+        directory.mkdir(exist_ok=True)
+        return directory
+
+    def upstream(self) -> Client:
+        return Client(self.upstream_port, {"x-api-key": UPSTREAM_KEY})
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    pid: int
+    port: int
+    started: float  # time.perf_counter() just before its exec
+    answered: float  # at its first good answer
+
+    def client(self) -> Client:
+        return Client(self.port, {"authorization": f"Bearer {KEY}"})
+
+
+class Client:
+    """One kept-alive HTTP connection, with as little of its own as the standard library allows."""
+
+    def __init__(self, port: int, headers: Mapping[str, str]) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TURN_LIMIT)
+        self._headers = {"content-type": "application/json", **headers}
+
+    def post(self, path: str, body: bytes = b"") -> http.client.HTTPResponse:
+        """Raises Trouble unless the status is a good one."""
+        return self._ask("POST", path, body)
+
+    def get_json(self, path: str) -> Any:
+        """Connects anew where the server has closed the connection meanwhile."""
+        try:
+            response = self._ask("GET", path, None, accept="application/json")
+        except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
+            self._connection.close()
+            response = self._ask("GET", path, None, accept="application/json")
+        return json.loads(response.read())
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _ask(
+        self, method: str, path: str, body: bytes | None, **headers: str
+    ) -> http.client.HTTPResponse:
+        self._connection.request(method, path, body, {**self._headers, **headers})
+        response = self._connection.getresponse()
+        if response.status >= 400:
+            raise Trouble(f"{method} {path}: {response.status} {response.read()[:500]!r}")
+        return response
+
+
+@contextmanager
+def laboratory() -> Iterator[Lab]:
+    """A private home and a simulator of the upstream that all processes of the run share."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    with tempfile.TemporaryDirectory(prefix="claude-proxy-benchmark-") as name:
+        home = Path(name)
+        environment = {key: os.environ[key] for key in INHERITED if key in os.environ} | {
+            "HOME": name,
+            "TMPDIR": name,
+            "CLAUDE_CONFIG_DIR": str(home / "claude"),
+            **{f"XDG_{kind}_HOME": str(home / kind) for kind in ("STATE", "CONFIG", "CACHE")},
+            "XDG_DATA_HOME": str(home / "DATA"),
+            "ANTHROPIC_API_KEY": UPSTREAM_KEY,
+            "PROXY_API_KEY": KEY,
+        }
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+            argv = ("-m", "claude_proxy.simulator", "--fd", str(listener.fileno()))
+            with (
+                (home / "simulator.log").open("wb") as log,
+                running((sys.executable, *argv), environment, log, listener) as simulator,
+            ):
+                environment["ANTHROPIC_BASE_URL"] = f"http://127.0.0.1:{port}"
+                yield Lab(home, environment, port, simulator.pid)
+
+
+@contextmanager
+def running(
+    argv: Sequence[str], environment: Mapping[str, str], log: Any, listener: socket.socket | None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process without input that writes to ``log``, in a group of its own."""
+    process = subprocess.Popen(
+        argv,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        pass_fds=() if listener is None else (listener.fileno(),),
+        process_group=0,
+        preexec_fn=die_with_parent(),
+    )
+    try:
+        yield process
+    finally:
+        end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """SIGTERM, then SIGKILL for what is left of the group."""
+    with suppress(ProcessLookupError):
+        process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(END_LIMIT)
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@contextmanager
+def daemon(lab: Lab, *flags: str) -> Iterator[Daemon]:
+    """claude-proxy as a user starts it, answering /health; its log is shown if it does not."""
+    port = free_port()
+    path = lab.home / f"daemon-{port}.log"
+    argv = (sys.executable, "-m", "claude_proxy", "--port", str(port), *flags)
+    started = time.perf_counter()
+    with path.open("wb") as log, running(argv, lab.environment, log, None) as process:
+        while not answers(port):
+            if process.poll() is not None or time.perf_counter() - started > START_LIMIT:
+                raise Trouble(f"the daemon does not start: {path.read_text()[-2_000:]}")
+            time.sleep(0.001)
+        yield Daemon(process.pid, port, started, time.perf_counter())
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def answers(port: int) -> bool:
+    """Whether GET /health succeeds right now."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            connection.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            return connection.recv(4_096).startswith(b"HTTP/1.1 200")
+    except OSError:
+        return False
+
+
+class Claude:
+    """A CLI process driven by hand. Lines are bytes; a silent process is killed."""
+
+    def __init__(self, lab: Lab, argv: Sequence[str], *, with_input: bool) -> None:
+        self._process = subprocess.Popen(
+            (str(claude_path()), *argv),
+            env=lab.child_environment,
+            cwd=lab.empty_directory,
+            stdin=subprocess.PIPE if with_input else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            process_group=0,
+            preexec_fn=die_with_parent(),
+        )
+        self.pid = self._process.pid
+        self._guard = threading.Timer(TURN_LIMIT, self._process.kill)
+        self._guard.daemon = True
+        self._guard.start()
+
+    def __enter__(self) -> Claude:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._guard.cancel()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with suppress(BrokenPipeError):
+                    pipe.close()
+        end(self._process)
+
+    def write(self, *lines: Json) -> None:
+        """All lines in one write."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+        self._process.stdin.flush()
+
+    def read_until(self, needle: bytes) -> float:
+        """time.perf_counter() when a line with ``needle`` has come. Raises Trouble at the end."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if needle in line:
+                return time.perf_counter()
+        raise Trouble(f"the CLI ended before it said {needle!r}")
+
+    def wait(self) -> None:
+        """Until it has ended by itself."""
+        assert self._process.stdout is not None
+        while self._process.stdout.read(65_536):
+            pass
+        self._process.wait()
+
+
+def claude_path() -> Path:
+    return find(None, os.environ)
+
+
+def warm_claude(lab: Lab) -> Claude:
+    """Started as the daemon starts a spare, and ready."""
+    claude = Claude(lab, ARGUMENTS, with_input=True)
+    claude.write(control("ready", "list_models"))
+    claude.read_until(b'"control_response"')
+    return claude
+
+
+def control(name: str, subtype: str, **fields: Any) -> Json:
+    request = {"subtype": subtype, **fields}
+    return {"type": "control_request", "request_id": name, "request": request}
+
+
+def user(prompt: str) -> Json:
+    return {
+        "type": "user",
+        "session_id": "",
+        "parent_tool_use_id": None,
+        "client_composed": True,
+        "message": {"role": "user", "content": [{"type": "text", "text": prompt}]},
+    }
+
+
+def completion_request(prompt: str) -> bytes:
+    """A streaming request for Chat Completions."""
+    messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": prompt}]
+    return json.dumps({"model": MODEL, "stream": True, "messages": messages}).encode()
+
+
+def marker() -> str:
+    """A word that no other prompt holds."""
+    return f"marker-{secrets.token_hex(8)}"
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a live process and all its threads, without its children.
+
+    It is the sum that /proc/PID/stat shows as utime + stime, but by the kernel's own clock of that
+    process: in nanoseconds, where stat counts ticks of 10 ms.
+    """
+    return time.clock_gettime(~pid << 3 | 2)  # CPUCLOCK_SCHED, see clock_getcpuclockid(3)
+
+
+def children(pid: int) -> list[int]:
+    """The live children of a process."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            # The name in brackets may hold anything; state and parent follow it.
+            state, parent = status.read_text().rpartition(")")[2].split()[:2]
+            if int(parent) == pid and state != "Z":
+                found.append(int(status.parent.name))
+    return found
+
+
+def memory(pid: int) -> dict[str, float]:
+    """``Rss`` and ``Pss`` of one process in MB (10**6 bytes)."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    sizes = {line.split(":")[0]: line.split()[1] for line in lines if line.endswith(" kB")}
+    return {name: int(sizes[name]) * 1_024 / 1e6 for name in ("Rss", "Pss")}
+
+
+def busy_share(seconds: float) -> float:
+    """How much of the whole machine's processor time is used meanwhile, 0 to 1."""
+
+    def read() -> tuple[int, int]:
+        ticks = [int(tick) for tick in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
+        return sum(ticks[:8]), ticks[3] + ticks[4]
+
+    total, idle = read()
+    time.sleep(seconds)
+    new_total, new_idle = read()
+    return 1 - (new_idle - idle) / max(1, new_total - total)
+
+
+def settle(limit: float = 10.0) -> bool:
+    """Waits until the machine is quiet; False when it is still busy after ``limit`` seconds."""
+    deadline = time.monotonic() + limit
+    while time.monotonic() < deadline:
+        if busy_share(0.2) < 0.1:
+            return True
+    return False
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The nearest-rank percentile."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def median(values: Sequence[float]) -> float:
+    return statistics.median(values)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """The first column to the left, figures to the right."""
+    widths = [max(len(row[n]) for row in (head, *rows)) for n in range(len(head))]
+    for row in (head, ["-" * width for width in widths], *rows):
+        first, *rest = (
+            cell.rjust(width) if n else cell.ljust(width)
+            for n, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        print("  ".join((first, *rest)))
+
+
+def aim(what: str, figure: str, aimed: str, *, met: bool) -> None:
+    print(f"{'met' if met else 'MISSED':7}{what}: {figure} (aim {aimed})")
+
+
+def machine() -> None:
+    """One line on what the figures below were measured with."""
+    version = subprocess.run(
+        (claude_path(), "--version"), capture_output=True, text=True, check=True
+    ).stdout.strip()
+    load = os.getloadavg()[0]
+    python = sys.version.split()[0]
+    print(
+        f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, load {load:.2f}, "
+        f"Python {python}, Claude Code {version}\n"
+    )

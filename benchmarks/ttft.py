@@ -1,0 +1,194 @@
+"""Time to the first text delta, in one run: upstream itself, two ways by hand, claude-proxy.
+
+    python benchmarks/ttft.py [--requests 20]
+
+Each round asks each way once, in turning order, on a machine that has come to rest. All speak to
+the same simulator; both CLI ways and the daemon have the same environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+
+import lab
+from lab import Client, Daemon, Lab
+
+from claude_proxy.claude.cli import ARGUMENTS
+
+# Paced like a model, so that the first delta does not wait for a write that holds them all.
+DIRECTIVE = "[simulate tokens=20 delay_ms=10]"
+WAYS = {
+    "upstream": "(a) simulator directly",
+    "cold": "(b) cold claude --print",
+    "warm": "(c) warm CLI by hand",
+    "proxy": "(d) claude-proxy",
+}
+TEXT_DELTA = b'"type":"text_delta"'
+RESULT = b'"type":"result"'
+COLD_ARGUMENTS = tuple(
+    argument
+    for before, argument in zip(("", *ARGUMENTS), ARGUMENTS, strict=False)
+    if "--input-format" not in (before, argument)
+)
+
+
+class Ways:
+    """Each method asks once and returns the seconds to the first text delta."""
+
+    def __init__(self, laboratory: Lab, daemon: Daemon) -> None:
+        self._lab = laboratory
+        self._upstream = laboratory.upstream()
+        self._daemon = daemon.client()
+        self._example = self._example_body()
+        self.unsettled = 0
+        self.chunks: list[tuple[int, int]] = []  # sent by the daemon, sent by upstream
+
+    def upstream(self) -> float:
+        mark = lab.marker()
+        body = self._example.replace(b"MARK", mark.encode())
+        self._rest()
+        start = time.perf_counter()
+        response = self._upstream.post("/v1/messages?beta=true", body)
+        while TEXT_DELTA not in response.readline():
+            if response.isclosed():
+                raise lab.Trouble("the simulator sent no text")
+        seconds = time.perf_counter() - start
+        response.read()
+        return seconds
+
+    def cold(self) -> float:
+        prompt = f"{lab.marker()} {DIRECTIVE}"
+        options = ("--system-prompt", lab.SYSTEM, "--model", lab.MODEL, prompt)
+        self._rest()
+        start = time.perf_counter()
+        with lab.Claude(self._lab, (*COLD_ARGUMENTS, *options), with_input=False) as claude:
+            seconds = claude.read_until(TEXT_DELTA) - start
+            claude.wait()
+        return seconds
+
+    def warm(self) -> float:
+        with lab.warm_claude(self._lab) as claude:
+            self._rest()
+            start = time.perf_counter()
+            claude.write(
+                lab.control("1", "initialize", systemPrompt=[lab.SYSTEM]),
+                lab.control("2", "set_model", model=lab.MODEL),
+                lab.control("3", "apply_flag_settings", settings={"env": {}}),
+                lab.user(f"{lab.marker()} {DIRECTIVE}"),
+            )
+            seconds = claude.read_until(TEXT_DELTA) - start
+            claude.read_until(RESULT)
+        return seconds
+
+    def proxy(self) -> float:
+        mark = lab.marker()
+        body = lab.completion_request(f"{mark} {DIRECTIVE}")
+        self._rest()
+        start = time.perf_counter()
+        response = self._daemon.post("/v1/chat/completions", body)
+        seconds = 0.0
+        chunks = 0
+        for line in response:
+            if line.startswith(b"data: {") and has_content(line[6:]):
+                seconds = seconds or time.perf_counter() - start
+                chunks += 1
+        if not chunks:
+            raise lab.Trouble("the daemon sent no text")
+        self.chunks.append((chunks, self._deltas(mark)))
+        return seconds
+
+    def _rest(self) -> None:
+        """A spare is ready and nothing else is going on."""
+        deadline = time.monotonic() + lab.START_LIMIT
+        while self._daemon.get_json("/health")["sessions"]["spare"] < 1:
+            if time.monotonic() > deadline:
+                raise lab.Trouble("the daemon has no spare")
+            time.sleep(0.05)
+        self.unsettled += not lab.settle()
+        # Both servers close a connection that was idle for 5 s.
+        self._upstream.get_json("/simulator/streams")
+        self._daemon.get_json("/health")
+
+    def _deltas(self, mark: str) -> int:
+        found = self._upstream.get_json(f"/simulator/requests?contains={mark}")
+        return sum(request["deltas"] for request in found)
+
+    def _example_body(self) -> bytes:
+        """What the CLI really sends, with MARK in the place of the marker."""
+        mark = lab.marker()
+        with lab.warm_claude(self._lab) as claude:
+            claude.write(
+                lab.control("1", "initialize", systemPrompt=[lab.SYSTEM]),
+                lab.control("2", "set_model", model=lab.MODEL),
+                lab.user(f"{mark} {DIRECTIVE}"),
+            )
+            claude.read_until(RESULT)
+        sent = self._upstream.get_json(f"/simulator/requests?contains={mark}")
+        if len(sent) != 1:
+            raise lab.Trouble(f"the CLI asked the simulator {len(sent)} times for one prompt")
+        return json.dumps(sent[0]["body"]).replace(mark, "MARK").encode()
+
+
+def has_content(chunk: bytes) -> bool:
+    return any(choice["delta"].get("content") for choice in json.loads(chunk)["choices"])
+
+
+def measure(ways: Ways, rounds: int) -> dict[str, list[float]]:
+    """Milliseconds of each way, after one round that does not count."""
+    ask: dict[str, Callable[[], float]] = {name: getattr(ways, name) for name in WAYS}
+    times: dict[str, list[float]] = {name: [] for name in WAYS}
+    for once in ask.values():
+        once()
+    ways.unsettled = 0
+    names = list(WAYS)
+    for number in range(rounds):
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            times[name].append(ask[name]() * 1_000)
+    return times
+
+
+def report(ways: Ways, times: dict[str, list[float]]) -> None:
+    medians = {name: lab.median(values) for name, values in times.items()}
+    rows = [
+        (
+            title,
+            f"{medians[name]:.1f}",
+            f"{lab.percentile(times[name], 0.9):.1f}",
+            f"{min(times[name]):.1f}",
+            f"{medians[name] / medians['proxy']:.2f}",
+        )
+        for name, title in WAYS.items()
+    ]
+    lab.table(("time to first text, ms", "median", "p90", "least", "x (d)"), rows)
+    print()
+    overhead = medians["proxy"] - medians["warm"]
+    faster = medians["cold"] / medians["proxy"]
+    whole = sum(sent == due for sent, due in ways.chunks)
+    lab.aim("(d) - (c)", f"{overhead:.1f} ms", "<= 10 ms", met=overhead <= 10)
+    lab.aim("(b) / (d)", f"{faster:.1f}", ">= 6", met=faster >= 6)
+    lab.aim(
+        "as many chunks as upstream sent deltas",
+        f"{whole} of {len(ways.chunks)} answers, {ways.chunks[-1][0]} chunks each",
+        "all",
+        met=whole == len(ways.chunks),
+    )
+    if ways.unsettled:
+        print(f"\nnote: before {ways.unsettled} measurements the machine did not come to rest")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--requests", type=int, default=20, help="rounds (20)")
+    rounds = parser.parse_args().requests
+    lab.machine()
+    with lab.laboratory() as laboratory, lab.daemon(laboratory, "--spares", "1") as daemon:
+        ways = Ways(laboratory, daemon)
+        report(ways, measure(ways, rounds))
+
+
+if __name__ == "__main__":
+    main()

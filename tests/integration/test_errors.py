@@ -1,0 +1,287 @@
+"""Every failure gets one well-formed error in OpenAI's shape, and the next request is served."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import httpx
+import pytest
+from openai import APIError, AuthenticationError, OpenAI
+
+from tests.lab import KEY, sse
+
+FAKE = str(Path(__file__).parent.parent / "fakes" / "claude")
+
+
+@pytest.fixture(scope="module")
+def fake():
+    from tests.lab import Daemon
+
+    running = Daemon("--claude", FAKE, "--timeout", "1.5", "--spares", "1")
+    yield running
+    running.close()
+
+
+def error_of(answer: httpx.Response) -> dict:
+    assert answer.headers["content-type"] == "application/json"
+    body = answer.json()
+    assert set(body) == {"error"}
+    assert set(body["error"]) == {"message", "type", "param", "code"}
+    return body["error"]
+
+
+@pytest.mark.parametrize(
+    ("upstream", "status", "type_", "code"),
+    [
+        (400, 400, "invalid_request_error", None),
+        (401, 401, "authentication_error", "upstream_authentication"),
+        (403, 403, "permission_error", None),
+        (404, 404, "invalid_request_error", "model_not_found"),
+        (413, 413, "invalid_request_error", "request_too_large"),
+        (429, 429, "rate_limit_error", "rate_limit_exceeded"),
+        (500, 500, "server_error", None),
+        (529, 503, "server_error", "overloaded"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_upstream_errors_keep_their_meaning(daemon, tag, upstream, status, type_, code, stream):
+    prompt = f'{tag} [simulate error={upstream} message="what went wrong"]'
+    answer = daemon.chat(prompt, stream=stream)
+    assert answer.status_code == status
+    error = error_of(answer)
+    assert (error["type"], error["code"]) == (type_, code)
+    assert ("retry-after" in answer.headers) == (status in (429, 503))
+
+
+def test_retry_after_is_upstreams_own(daemon, tag):
+    answer = daemon.chat(f"{tag} [simulate error=429 retry_after=2]")
+    assert answer.headers["retry-after"] == "3"  # the CLI adds a little jitter
+    assert "x-should-retry" not in answer.headers
+
+
+def test_a_passing_failure_is_retried_by_the_cli(daemon, simulator, tag):
+    answer = daemon.chat(f"{tag} [simulate error=529 times=1 text=ok]")
+    assert answer.json()["choices"][0]["message"]["content"] == "ok"
+    assert [request["status"] for request in simulator.requests(tag)] == [529, 200]
+    done = daemon.log.wait_for("request.done", request_id=answer.headers["x-request-id"])
+    assert done["retries"] == 1
+
+
+def test_a_prompt_that_is_too_long_is_a_context_length_error(daemon, tag):
+    answer = daemon.chat(
+        f'{tag} [simulate error=400 message="prompt is too long: 210000 tokens > 200000 maximum"]'
+    )
+    assert answer.status_code == 400
+    assert error_of(answer)["code"] == "context_length_exceeded"
+
+
+@pytest.mark.parametrize("how", ["stream_error=3", "break=3", "torn=1"])
+def test_a_stream_that_breaks_ends_with_an_error_frame_and_no_text_twice(daemon, tag, how):
+    answer = daemon.chat(f"{tag} [simulate tokens=6 {how}]", stream=True)
+    frames = sse(answer.text)
+    assert answer.status_code == 200
+    assert set(frames[-1]) == {"error"}
+    assert all(frame["choices"][0]["finish_reason"] is None for frame in frames[:-1])
+    text = "".join(frame["choices"][0]["delta"].get("content") or "" for frame in frames[:-1])
+    assert "w0 w1 w2 w3 w4 w5".startswith(text)
+
+
+@pytest.mark.parametrize("how", ["stream_error=3", "break=3", "torn=1"])
+def test_a_broken_answer_is_an_error_when_it_is_not_streamed(daemon, tag, how):
+    answer = daemon.chat(f"{tag} [simulate tokens=6 {how}]")
+    assert answer.status_code in (500, 502, 503)
+    assert error_of(answer)["type"] == "server_error"
+
+
+def test_the_sdk_raises_on_an_error_in_mid_stream(daemon, tag):
+    with OpenAI(base_url=f"{daemon.url}/v1", api_key=KEY, max_retries=0) as client:
+        stream = client.chat.completions.create(
+            model="sonnet",
+            messages=[{"role": "user", "content": f"{tag} [simulate tokens=6 stream_error=3]"}],
+            stream=True,
+        )
+        with pytest.raises(APIError, match=r"\w+"):
+            list(stream)
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "code"),
+    [
+        ("crash", 500, None),
+        ("crash-amid", 500, None),
+        ("killed-amid", 500, None),
+        ("torn", 502, None),
+        ("non-utf-8", 502, None),
+        ("silent", 504, "timeout"),
+        ("silent-amid", 504, "timeout"),
+        ("deaf", 504, "timeout"),
+        ("login", 401, "upstream_authentication"),
+        ("login-amid", 401, "upstream_authentication"),
+        ("limit", 429, "rate_limit_exceeded"),
+        ("nothing", 502, None),
+    ],
+)
+def test_whatever_the_cli_does_the_client_gets_one_error(fake, how, status, code):
+    answer = fake.chat(how)
+    assert answer.status_code == status, answer.text
+    assert error_of(answer)["code"] == code
+    streamed = fake.chat(how, stream=True)
+    if how.endswith("amid") or how in ("torn", "non-utf-8", "deaf"):
+        frames = sse(streamed.text)
+        assert frames[0]["choices"][0]["delta"]["role"] == "assistant"
+        assert frames[-1]["error"]["code"] == code
+        assert "[DONE]" not in frames
+    else:
+        assert streamed.status_code == status
+        assert error_of(streamed)["code"] == code
+    assert fake.chat("fine").json()["choices"][0]["message"]["content"] == "fine"
+
+
+def test_a_plans_limit_tells_when_it_is_lifted_and_that_waiting_is_useless(fake):
+    answer = fake.chat("limit")
+    assert 3_500 < int(answer.headers["retry-after"]) <= 3_601
+    assert answer.headers["x-should-retry"] == "false"
+
+
+def test_not_logged_in_says_what_to_do(fake):
+    assert "run `claude`" in error_of(fake.chat("login"))["message"]
+
+
+@pytest.mark.parametrize("how", ["garbage", "unknown", "chatty"])
+def test_noise_is_stepped_over(fake, how):
+    assert fake.chat(how).json()["choices"][0]["message"]["content"] == "one "
+
+
+def test_a_line_of_twenty_megabytes_is_passed_on(fake):
+    assert len(fake.chat("long").json()["choices"][0]["message"]["content"]) == 20_000_000
+
+
+def test_a_crash_after_the_answer_is_not_the_clients_business(fake):
+    answer = fake.chat("crash-after", stream=True)
+    assert sse(answer.text)[-1] == "[DONE]"
+
+
+def test_a_question_of_the_cli_is_refused(fake):
+    answer = fake.chat("asks").json()["choices"][0]["message"]["content"]
+    assert json.loads(answer)["subtype"] == "error"
+
+
+def test_a_cli_that_cannot_start_is_an_error_and_says_why_in_the_log(start):
+    daemon = start("--claude", FAKE, env={"FAKE_CLAUDE_START": "crash"})
+    assert daemon.chat("hi").status_code == 500
+    failed = daemon.log.wait_for("claude.spare_failed")
+    assert failed["stderr"] == "cannot start: no such library"
+    assert "exit code 7" in failed["reason"]
+    assert daemon.client.get("/health").text == "ok"
+
+
+@pytest.mark.parametrize("key", [None, "", "wrong", "test-key-d6c7f", "Ünïcode", "x" * 5_000])
+def test_without_the_key_there_is_no_answer(daemon, key):
+    headers = {} if key is None else {"authorization": f"Bearer {key}".encode("latin-1")}
+    for method, path in [("POST", "/v1/chat/completions"), ("GET", "/v1/models"), ("GET", "/x")]:
+        answer = httpx.request(method, daemon.url + path, headers=headers)
+        assert answer.status_code == 401
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+        assert error_of(answer)["code"] == "invalid_api_key"
+
+
+@pytest.mark.parametrize(
+    "headers", [{"authorization": f"bearer {KEY}"}, {"x-api-key": KEY}, {"X-API-Key": f" {KEY} "}]
+)
+def test_the_key_is_taken_in_both_headers(daemon, headers):
+    assert httpx.get(daemon.url + "/v1/models", headers=headers).status_code == 200
+
+
+def test_the_sdk_sees_a_wrong_key_as_such(daemon):
+    with (
+        OpenAI(base_url=f"{daemon.url}/v1", api_key="no", max_retries=0) as client,
+        pytest.raises(AuthenticationError),
+    ):
+        client.models.list()
+
+
+def test_unknown_paths_and_methods(daemon):
+    missing = daemon.client.get("/v1/nothing")
+    assert missing.status_code == 404
+    assert error_of(missing)["code"] == "unknown_url"
+    wrong = daemon.client.get("/v1/chat/completions")
+    assert wrong.status_code == 405
+    assert wrong.headers["allow"] == "POST"
+    assert error_of(wrong)["code"] == "method_not_supported"
+
+
+def test_only_json_is_taken(daemon):
+    path = "/v1/chat/completions"
+    for headers in ({"content-type": "text/plain"}, {"content-encoding": "gzip"}):
+        answer = daemon.client.post(path, content=b"{}", headers=headers)
+        assert answer.status_code == 415
+        assert error_of(answer)["code"] == "unsupported_media_type"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'"x"',
+        b'{"messages": NaN}',
+        b'{"model":"sonnet","messages":[{"role":"user","content":"\xff"}]}',
+        b'{"model":"sonnet","messages":[{"role":"user","content":"\\ud800"}]}',
+        b"[" * 100_000,
+    ],
+)
+def test_a_body_that_is_no_request_is_a_400(daemon, body):
+    answer = daemon.client.post(
+        "/v1/chat/completions", content=body, headers={"content-type": "application/json"}
+    )
+    assert answer.status_code == 400, answer.text
+    assert error_of(answer)["type"] == "invalid_request_error"
+
+
+def test_a_body_above_the_limit_is_refused_declared_or_not(start):
+    daemon = start("--max-body-size", "64K", "--claude", FAKE)
+    body = json.dumps({"model": "sonnet", "messages": [{"role": "user", "content": "x" * 70_000}]})
+    headers = {"content-type": "application/json"}
+    for content in (body.encode(), iter([body[:65_000].encode(), body[65_000:].encode()])):
+        answer = daemon.client.post("/chat/completions", content=content, headers=headers)
+        assert answer.status_code == 413
+        assert error_of(answer)["code"] == "request_too_large"
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"n": 2}, "n"),
+        ({"logprobs": True}, "logprobs"),
+        ({"audio": {}}, "audio"),
+        ({"modalities": ["audio"]}, "modalities"),
+        ({"temperature": 3}, "temperature"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"stop": ["a"] * 5}, "stop"),
+        ({"reasoning_effort": "huge"}, "reasoning_effort"),
+        ({"messages": []}, "messages"),
+        ({"messages": [{"role": "user", "content": 1}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": "  "}]}, "messages"),
+        ({"messages": [{"role": "robot", "content": "x"}]}, "messages[0].role"),
+    ],
+)
+def test_a_bad_parameter_is_named(daemon, fields, param):
+    answer = daemon.chat("hi", **fields) if "messages" not in fields else daemon.chat(
+        fields["messages"]
+    )
+    assert answer.status_code == 400, answer.text
+    assert error_of(answer)["param"] == param
+
+
+def test_every_response_has_its_headers(daemon):
+    for answer in (daemon.client.get("/health"), daemon.client.get("/nothing"), daemon.chat("hi")):
+        assert answer.headers["x-request-id"].startswith("req_")
+        assert int(answer.headers["openai-processing-ms"]) >= 0
+        assert answer.headers["openai-version"] == "2020-10-01"
+    mine = daemon.client.get("/health", headers={"x-request-id": "mine-1"})
+    assert mine.headers["x-request-id"] == "mine-1"
+    odd = daemon.client.get("/health", headers={"x-request-id": "a b" * 100})
+    assert odd.headers["x-request-id"].startswith("req_")
