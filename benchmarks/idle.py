@@ -1,6 +1,8 @@
 """Memory of the daemon at rest, and how long it takes until it answers.
 
     python benchmarks/idle.py [--starts 10]
+
+Its CLI processes are not counted. Started with a warm page cache, a private home and no --demo.
 """
 
 from __future__ import annotations

@@ -16,13 +16,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, Self
 
 from claude_proxy.claude.cli import ARGUMENTS, child_environment, find
 from claude_proxy.claude.process import die_with_parent
@@ -116,6 +115,7 @@ class Client:
 def laboratory() -> Iterator[Lab]:
     """A private home and a simulator of the upstream that all processes of the run share."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGALRM, on_alarm)
     with tempfile.TemporaryDirectory(prefix="claude-proxy-benchmark-") as name:
         home = Path(name)
         environment = {key: os.environ[key] for key in INHERITED if key in os.environ} | {
@@ -138,6 +138,10 @@ def laboratory() -> Iterator[Lab]:
                 yield Lab(home, environment, port, simulator.pid)
 
 
+def on_alarm(*_: object) -> NoReturn:
+    raise Trouble(f"a CLI was silent for {TURN_LIMIT:g} s")
+
+
 @contextmanager
 def running(
     argv: Sequence[str], environment: Mapping[str, str], log: Any, listener: socket.socket | None
@@ -151,7 +155,7 @@ def running(
         stderr=log,
         pass_fds=() if listener is None else (listener.fileno(),),
         process_group=0,
-        preexec_fn=die_with_parent(),
+        preexec_fn=die_with_parent(),  # noqa: PLW1509 - the benchmarks have no threads
     )
     try:
         yield process
@@ -201,7 +205,7 @@ def answers(port: int) -> bool:
 
 
 class Claude:
-    """A CLI process driven by hand. Lines are bytes; a silent process is killed."""
+    """A CLI process driven by hand, one at a time."""
 
     def __init__(self, lab: Lab, argv: Sequence[str], *, with_input: bool) -> None:
         self._process = subprocess.Popen(
@@ -212,18 +216,14 @@ class Claude:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             process_group=0,
-            preexec_fn=die_with_parent(),
         )
-        self.pid = self._process.pid
-        self._guard = threading.Timer(TURN_LIMIT, self._process.kill)
-        self._guard.daemon = True
-        self._guard.start()
+        signal.setitimer(signal.ITIMER_REAL, TURN_LIMIT)
 
-    def __enter__(self) -> Claude:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._guard.cancel()
+        signal.setitimer(signal.ITIMER_REAL, 0)
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with suppress(BrokenPipeError):

@@ -109,13 +109,13 @@ def read_until_all(streams: Sequence[Stream], what: str) -> None:
             if time.monotonic() > deadline:
                 raise lab.Trouble(f"{len(waiting)} streams are not {what} after {LIMIT:g} s")
             for key, _ in selector.select(1.0):
-                stream: Stream = key.data
-                stream.read()
-                if getattr(stream, what):
-                    waiting.discard(stream)
-                    selector.unregister(stream.socket)
-                elif stream.ended:
-                    raise lab.Trouble(f"a stream ended early: {stream.received[0][:500]!r}")
+                ready: Stream = key.data
+                ready.read()
+                if getattr(ready, what):
+                    waiting.discard(ready)
+                    selector.unregister(ready.socket)
+                elif ready.ended:
+                    raise lab.Trouble(f"a stream ended early: {ready.received[0][:500]!r}")
 
 
 def read_deltas(streams: Sequence[Stream], deltas: int) -> None:
@@ -129,11 +129,11 @@ def read_deltas(streams: Sequence[Stream], deltas: int) -> None:
             if time.monotonic() > deadline:
                 raise lab.Trouble(f"{open_streams} streams are not whole after {LIMIT:g} s")
             for key, _ in selector.select(1.0):
-                stream: Stream = key.data
-                stream.read()
-                if stream.chunks >= deltas or stream.ended:
+                ready: Stream = key.data
+                ready.read()
+                if ready.chunks >= deltas or ready.ended:
                     open_streams -= 1
-                    selector.unregister(stream.socket)
+                    selector.unregister(ready.socket)
 
 
 def measure(laboratory: Lab, daemon: Daemon, count: int, deltas: int) -> Round:
@@ -160,7 +160,8 @@ def measure(laboratory: Lab, daemon: Daemon, count: int, deltas: int) -> Round:
     upstream.post(f"/simulator/release/{begin}").read()
     read_deltas(streams, deltas)
     seconds = time.perf_counter() - start
-    spent = [after - earlier for after, earlier in zip(processor_times(), before, strict=True)]
+    after = processor_times()
+    own, claude, simulator = (new - old for new, old in zip(after, before, strict=True))
     upstream.get_json("/simulator/streams")  # connects anew if need be
     upstream.post(f"/simulator/release/{finish}").read()
     read_until_all(streams, "ended")
@@ -173,7 +174,7 @@ def measure(laboratory: Lab, daemon: Daemon, count: int, deltas: int) -> Round:
         exact += DONE in whole and words == expected
     while lab.children(daemon.pid):
         time.sleep(0.05)
-    return Round(count, exact, count * deltas, seconds, *spent, settled)
+    return Round(count, exact, count * deltas, seconds, own, claude, simulator, settled)
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 
 import lab
-from lab import Client, Daemon, Lab
+from lab import Daemon, Lab
 
 from claude_proxy.claude.cli import ARGUMENTS
 

@@ -80,6 +80,7 @@ class Session:
         self.unknown_lines = 0
         self._process = process
         self._ids = (f"proxy-{n}" for n in itertools.count(1))
+        self._unreadable: LineError | None = None
         self._answered = False
         self._heard_at = self.started
         self._settled = True
@@ -157,7 +158,8 @@ class Session:
             if answer.goes_on_by_itself:
                 self._process.kill()
                 self._settled = True
-            yield events
+            if events or not batch:
+                yield events
 
     async def _open(
         self, conversation: Conversation, turns: list[Turn], answer: Answer, silence: float
@@ -227,13 +229,24 @@ class Session:
         return ProxyError(f"Claude Code {ended} before its answer was whole")
 
     async def _read(self, timeout: float) -> list[Line]:  # noqa: ASYNC109 - silence, no error
-        """Lines that matter. What is no JSON object at all (a warning, a banner) is counted."""
+        """Lines that matter. What is no JSON object at all (a warning, a banner) is counted.
+
+        Raises LineError for one that is an object but cannot be read, after those before it.
+        """
+        if self._unreadable is not None:
+            raise self._unreadable
         decoded: list[Line] = []
         for raw in await self._process.read(timeout):
             if not raw.lstrip().startswith(b"{"):
                 self.unknown_lines += bool(raw.strip())
                 continue
-            line = stream_json.decode(raw)
+            try:
+                line = stream_json.decode(raw)
+            except LineError as error:
+                self._unreadable = error
+                if decoded:
+                    break
+                raise
             if line is None:
                 self.unknown_lines += 1
             elif isinstance(line, stream_json.ControlRequestLine):

@@ -1,0 +1,127 @@
+"""A conversation as the turns that the CLI takes."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from claude_proxy.claude.history import Turn, block, is_blank, to_turns, tool_id
+from claude_proxy.conversation import Document, Image, Message, Text, ToolCall, ToolResult
+from claude_proxy.errors import InvalidRequest
+
+
+def text(value: str) -> dict:
+    return {"type": "text", "text": value}
+
+
+def user(*parts) -> Message:
+    return Message("user", tuple(Text(part) if isinstance(part, str) else part for part in parts))
+
+
+def assistant(*parts) -> Message:
+    return Message("assistant", user(*parts).parts)
+
+
+@pytest.mark.parametrize(
+    ("part", "expected"),
+    [
+        (Text(" a\n"), text(" a\n")),
+        (
+            Image(url="https://x/y.png"),
+            {"type": "image", "source": {"type": "url", "url": "https://x/y.png"}},
+        ),
+        (
+            Image("image/png", "QQ=="),
+            {
+                "type": "image",
+                "source": {"type": "base64", "media_type": "image/png", "data": "QQ=="},
+            },
+        ),
+        (
+            Document("QQ==", "a.pdf"),
+            {
+                "type": "document",
+                "source": {"type": "base64", "media_type": "application/pdf", "data": "QQ=="},
+                "title": "a.pdf",
+            },
+        ),
+        (
+            ToolCall("call_1", "f", '{"a": [1, null]}'),
+            {"type": "tool_use", "id": "call_1", "name": "f", "input": {"a": [1, None]}},
+        ),
+        (
+            ToolResult("call_1", (Text("r"), Text(" "))),
+            {"type": "tool_result", "tool_use_id": "call_1", "content": [text("r")]},
+        ),
+        (ToolResult("call_1", (Text(""),)), {"type": "tool_result", "tool_use_id": "call_1"}),
+    ],
+)
+def test_every_part_is_a_block_of_anthropics_api(part, expected):
+    assert block(part) == expected
+
+
+def test_a_document_without_a_name_has_no_title():
+    assert "title" not in block(Document("QQ=="))
+
+
+def test_neighbours_of_one_role_are_one_turn_block_by_block():
+    messages = [user("a"), user("b", "c"), assistant("d"), assistant("e"), user("f")]
+    assert to_turns(messages) == [
+        Turn("user", [text("a"), text("b"), text("c")]),
+        Turn("assistant", [text("d"), text("e")]),
+        Turn("user", [text("f")]),
+    ]
+
+
+def test_blank_messages_are_left_out_and_their_neighbours_meet():
+    messages = [user("a"), assistant(" \n"), user("", "b")]
+    assert to_turns(messages) == [Turn("user", [text("a"), text("b")])]
+
+
+@pytest.mark.parametrize("messages", [[], [user("")], [user("a"), assistant("b"), user(" ")]])
+def test_nothing_to_answer_is_an_invalid_request(messages):
+    with pytest.raises(InvalidRequest, match="nothing to answer") as caught:
+        to_turns(messages)
+    assert caught.value.param == "messages"
+
+
+def test_a_conversation_cannot_begin_with_the_assistant():
+    with pytest.raises(InvalidRequest, match="must be a user's") as caught:
+        to_turns([assistant("hello"), user("hi")])
+    assert caught.value.param == "messages"
+
+
+texts = st.text(max_size=5) | st.sampled_from([" ", "\n\t"])
+results = st.builds(ToolResult, texts, st.tuples(texts.map(Text)))
+calls = st.builds(ToolCall, texts, st.just("f"), st.just("{}"))
+parts = st.tuples(texts.map(Text) | results | calls, texts.map(Text))
+conversations = st.lists(st.builds(Message, st.sampled_from(["user", "assistant"]), parts))
+
+
+@given(conversations)
+def test_turns_alternate_and_hold_every_part_that_says_something(messages):
+    try:
+        turns = to_turns(messages)
+    except InvalidRequest as error:
+        assert error.param == "messages"
+        return
+    roles = [turn.role for turn in turns]
+    assert roles == ["user", *["assistant", "user"] * (len(turns) // 2)]
+    said = [(m.role, block(part)) for m in messages for part in m.parts if not is_blank(part)]
+    assert [(turn.role, item) for turn in turns for item in turn.content] == said
+    assert '"text": ""' not in json.dumps([turn.content for turn in turns])
+
+
+@given(st.text(), st.text())
+def test_any_id_becomes_one_that_the_api_takes_and_different_ones_stay_different(one, other):
+    assert re.fullmatch(r"[a-zA-Z0-9_-]{1,128}", tool_id(one))
+    assert (tool_id(one) == tool_id(other)) is (one == other)
+
+
+@pytest.mark.parametrize("given_id", ["call_abc123", "toolu_01A-b", "x" * 128])
+def test_ids_that_the_api_takes_stay_as_they_are(given_id):
+    assert tool_id(given_id) == given_id
