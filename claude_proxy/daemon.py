@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 import sys
@@ -80,7 +81,8 @@ def listen(settings: Settings) -> socket.socket:
         return socket.create_server(address, family=family, backlog=BACKLOG)
     except OSError as error:
         where = f"{settings.host}:{settings.port}"
-        raise PortTaken(f"cannot listen on {where}: {error.strerror or error}") from None
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error
+        raise PortTaken(f"cannot listen on {where}: {reason}") from None
 
 
 def address_of(listener: socket.socket) -> str:

@@ -7,9 +7,7 @@ from openai import NotFoundError, OpenAI
 
 from tests.lab import KEY, sse, system_upstream, turns_upstream
 
-PNG = (
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-)
+PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 PDF = "JVBERi0xLjQK"
 
 
@@ -98,7 +96,9 @@ def test_without_a_system_message_there_is_no_system_prompt(daemon, simulator, t
     assert system_upstream(simulator.wait(tag)["body"]) == []
 
 
-@pytest.mark.parametrize("prompt", ["/help {}", "@/etc/passwd {}", "/compact\n{}", "! ls {}", "# {}"])
+@pytest.mark.parametrize(
+    "prompt", ["/help {}", "@/etc/passwd {}", "/compact\n{}", "! ls {}", "# {}"]
+)
 def test_a_prompt_is_never_a_command_or_a_path(daemon, simulator, tag, prompt):
     prompt = prompt.format(tag)
     assert daemon.chat(prompt).status_code == 200
@@ -108,7 +108,10 @@ def test_a_prompt_is_never_a_command_or_a_path(daemon, simulator, tag, prompt):
 def test_images_and_pdfs_arrive_as_native_blocks(daemon, simulator, tag):
     content = [
         {"type": "text", "text": tag},
-        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}", "detail": "low"}},
+        {
+            "type": "image_url",
+            "image_url": {"url": f"data:image/png;base64,{PNG}", "detail": "low"},
+        },
         {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}},
         {
             "type": "file",
@@ -133,7 +136,11 @@ def test_images_and_pdfs_arrive_as_native_blocks(daemon, simulator, tag):
 
 def test_past_tool_calls_and_results_arrive_as_native_blocks(daemon, simulator, tag):
     calls = [
-        {"id": "call_1", "type": "function", "function": {"name": "Bash", "arguments": '{"a": [1]}'}},
+        {
+            "id": "call_1",
+            "type": "function",
+            "function": {"name": "Bash", "arguments": '{"a": [1]}'},
+        },
         {"id": "id with/odd:signs", "type": "function", "function": {"name": "b", "arguments": ""}},
     ]
     messages = [
@@ -209,7 +216,9 @@ def test_what_has_no_effect_is_named_in_a_header(daemon, simulator, tag):
     answer = daemon.chat(
         tag, temperature=0.3, top_p=0.9, seed=7, user="me", metadata={"a": "b"}, store=None, x_y=1
     )
-    assert answer.headers["x-claude-proxy-ignored"] == "temperature, top_p, seed, user, metadata, x_y"
+    assert (
+        answer.headers["x-claude-proxy-ignored"] == "temperature, top_p, seed, user, metadata, x_y"
+    )
     body = simulator.wait(tag)["body"]
     assert not {"temperature", "top_p", "seed"} & set(body)
 
@@ -263,7 +272,7 @@ def test_an_alias_maps_foreign_names(start, simulator, tag):
 
 
 def test_a_prompt_of_several_megabytes_arrives_whole(daemon, simulator, tag):
-    big = f"{tag} " + "äöü→ \\n\"x\" " * 200_000
+    big = f"{tag} " + 'äöü→ \\n"x" ' * 200_000
     assert daemon.chat(big).status_code == 200
     assert turns_upstream(simulator.wait(tag)["body"]) == [("user", [text(big)])]
 

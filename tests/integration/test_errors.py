@@ -194,9 +194,7 @@ def test_without_the_key_there_is_no_answer(daemon, key):
         assert error_of(answer)["code"] == "invalid_api_key"
 
 
-@pytest.mark.parametrize(
-    "headers", [{"authorization": f"bearer {KEY}"}, {"x-api-key": KEY}]
-)
+@pytest.mark.parametrize("headers", [{"authorization": f"bearer {KEY}"}, {"x-api-key": KEY}])
 def test_the_key_is_taken_in_both_headers(daemon, headers):
     assert httpx.get(daemon.url + "/v1/models", headers=headers).status_code == 200
 
@@ -277,8 +275,8 @@ def test_a_body_above_the_limit_is_refused_declared_or_not(start):
     ],
 )
 def test_a_bad_parameter_is_named(daemon, fields, param):
-    answer = daemon.chat("hi", **fields) if "messages" not in fields else daemon.chat(
-        fields["messages"]
+    answer = (
+        daemon.chat("hi", **fields) if "messages" not in fields else daemon.chat(fields["messages"])
     )
     assert answer.status_code == 400, answer.text
     assert error_of(answer)["param"] == param

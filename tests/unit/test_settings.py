@@ -46,7 +46,9 @@ SAMPLES: dict[str, tuple[str, Any]] = {
 }
 every_option = pytest.mark.parametrize("option", OPTIONS.values(), ids=lambda option: option.name)
 valued_options = pytest.mark.parametrize(
-    "option", [option for option in OPTIONS.values() if option.name not in FLAGS], ids=lambda option: option.name
+    "option",
+    [option for option in OPTIONS.values() if option.name not in FLAGS],
+    ids=lambda option: option.name,
 )
 
 

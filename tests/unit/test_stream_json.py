@@ -162,7 +162,9 @@ types = st.sampled_from(["stream_event", "assistant", "system", "result", "rate_
 
 
 @given(
-    st.binary() | jsons.map(lambda value: json.dumps(value).encode()) | st.builds(
+    st.binary()
+    | jsons.map(lambda value: json.dumps(value).encode())
+    | st.builds(
         lambda type_, more: encoded(**{**more, "type": type_}),
         types,
         st.dictionaries(st.sampled_from(["event", "error", "usage", "result", "subtype"]), jsons),
