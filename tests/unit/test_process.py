@@ -125,7 +125,7 @@ def test_lines_are_read_until_the_end_which_tells_the_exit(script, code, text):
 
 def test_the_exit_is_told_also_when_the_childs_own_child_holds_a_pipe():
     async def work():
-        process = await shell("sleep 600 >/dev/null & exit 3")
+        process = await shell("sleep 600 >/dev/null & exec >&-; sleep 0.1; exit 3")
         _, ended = await read_all(process)
         assert process.returncode == 3
         assert ended.returncode == 3
