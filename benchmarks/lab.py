@@ -139,7 +139,16 @@ def laboratory() -> Iterator[Lab]:
 
 
 def on_alarm(*_: object) -> NoReturn:
-    raise Trouble(f"a CLI was silent for {TURN_LIMIT:g} s")
+    raise Trouble(f"a CLI took longer than {TURN_LIMIT:g} s")
+
+
+@contextmanager
+def time_limit() -> Iterator[None]:
+    signal.setitimer(signal.ITIMER_REAL, TURN_LIMIT)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 @contextmanager
@@ -205,7 +214,7 @@ def answers(port: int) -> bool:
 
 
 class Claude:
-    """A CLI process driven by hand, one at a time."""
+    """A CLI process driven by hand."""
 
     def __init__(self, lab: Lab, argv: Sequence[str], *, with_input: bool) -> None:
         self._process = subprocess.Popen(
@@ -217,13 +226,14 @@ class Claude:
             stderr=subprocess.DEVNULL,
             process_group=0,
         )
-        signal.setitimer(signal.ITIMER_REAL, TURN_LIMIT)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        self.close()
+
+    def close(self) -> None:
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with suppress(BrokenPipeError):
@@ -239,17 +249,18 @@ class Claude:
     def read_until(self, needle: bytes) -> float:
         """time.perf_counter() when a line with ``needle`` has come. Raises Trouble at the end."""
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if needle in line:
-                return time.perf_counter()
+        with time_limit():
+            for line in self._process.stdout:
+                if needle in line:
+                    return time.perf_counter()
         raise Trouble(f"the CLI ended before it said {needle!r}")
 
     def wait(self) -> None:
         """Until it has ended by itself."""
         assert self._process.stdout is not None
-        while self._process.stdout.read(65_536):
-            pass
-        self._process.wait()
+        with time_limit():
+            self._process.stdout.read()
+            self._process.wait()
 
 
 def claude_path() -> Path:

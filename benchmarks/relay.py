@@ -179,14 +179,23 @@ def measure(laboratory: Lab, daemon: Daemon, count: int, deltas: int) -> Round:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--deltas", type=int, default=5_000, help="deltas of each stream (5000)")
+    parser.add_argument(
+        "--deltas",
+        type=int,
+        default=5_000,
+        help="deltas of each stream (5000); with fewer than 4 streams more",
+    )
     parser.add_argument("--streams", default="1,8,32", help="parallel streams (1,8,32)")
     options = parser.parse_args()
     counts = [int(count) for count in options.streams.split(",")]
     lab.machine()
     flags = ("--spares", "0", "--max-concurrency", str(max(counts)))
     with lab.laboratory() as laboratory, lab.daemon(laboratory, *flags) as daemon:
-        rounds = [measure(laboratory, daemon, count, options.deltas) for count in counts]
+        rounds = [
+            # The processor time of few deltas would be too short to mean much.
+            measure(laboratory, daemon, count, max(options.deltas, 4 * options.deltas // count))
+            for count in counts
+        ]
     head = ("streams", "deltas/s", "daemon", "CLIs", "simulator", "daemon/CLIs")
     lab.table(head, [done.row for done in rounds])
     print("daemon, CLIs, simulator: CPU seconds per 100,000 deltas\n")

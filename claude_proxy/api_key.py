@@ -45,13 +45,17 @@ def load_api_key(settings: Settings, environ: Mapping[str, str]) -> ApiKey:
     """The key in force. Raises ConfigurationError when it cannot be read, made or used."""
     if settings.api_key is not None:
         return ApiKey(checked(settings.api_key, "the given key"), "flag or environment")
-    if settings.api_key_file is not None:
-        return read_key(Path(settings.api_key_file).expanduser())
-    if directory := environ.get("CREDENTIALS_DIRECTORY"):
-        credential = Path(directory) / CREDENTIAL
-        if credential.exists():
-            return read_key(credential)
-    return kept_key(state_directory(environ) / CREDENTIAL)
+    try:
+        if settings.api_key_file is not None:
+            return read_key(Path(settings.api_key_file).expanduser())
+        if directory := environ.get("CREDENTIALS_DIRECTORY"):
+            credential = Path(directory) / CREDENTIAL
+            if credential.exists():
+                return read_key(credential)
+        return kept_key(state_directory(environ) / CREDENTIAL)
+    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home directory
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigurationError(f"cannot look for the key: {reason}") from None
 
 
 def checked(value: str, name: str) -> str:

@@ -123,8 +123,13 @@ class RateLimited(ProxyError):
 
 
 class InsufficientQuota(RateLimited):
+    """Nothing that waiting a little would mend."""
+
     type = "insufficient_quota"
     code = "insufficient_quota"
+
+    def headers(self) -> dict[str, str]:
+        return super().headers() | {"x-should-retry": "false"}
 
 
 class BadUpstream(ProxyError):

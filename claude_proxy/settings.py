@@ -154,7 +154,19 @@ class Parser(argparse.ArgumentParser):
     """argparse whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
+        raise UsageError(ascii(message)[1:-1])
+
+
+def check_flags(argv: Sequence[str]) -> None:
+    """Names a misspelt flag, without the value that may stand behind it."""
+    known = ["-h", "--help", "--version", *(option.flag for option in OPTIONS.values())]
+    known += [option.short for option in OPTIONS.values() if option.short]
+    for argument in argv:
+        flag = argument.partition("=")[0] if argument.startswith("--") else argument[:2]
+        if re.match(r"-[^\d]", flag) and flag not in known:
+            near = difflib.get_close_matches(flag, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise UsageError(f"unknown flag {ascii(flag)[1:-1]}{hint}")
 
 
 def shown_default(name: str) -> str:
@@ -210,9 +222,11 @@ def read_environment(environ: Mapping[str, str]) -> dict[str, str]:
     known = {option.variable: option.name for option in OPTIONS.values()}
     for variable in environ:
         if variable.startswith("CLAUDE_PROXY_") and variable not in known:
+            named = OPTIONS.get(variable.removeprefix("CLAUDE_PROXY_").lower())
             near = difflib.get_close_matches(variable, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise UsageError(f"unknown environment variable {variable}{hint}")
+            meant = named.variable if named else "".join(near)
+            hint = f"; did you mean {meant}?" if meant else ""
+            raise UsageError(f"unknown environment variable {ascii(variable)[1:-1]}{hint}")
     return {name: environ[variable] for variable, name in known.items() if environ.get(variable)}
 
 
@@ -259,6 +273,8 @@ def convert(name: str, raw: Any, source: str) -> Any:
         return getattr(msgspec.convert({name: value}, Settings, strict=False), name)
     except UsageError as error:
         raise UsageError(f"{source}: {error}") from None
+    except UnicodeError:
+        raise UsageError(f"{source}: not valid UTF-8") from None
     except msgspec.ValidationError as error:
         problem = str(error).split(" - at `$.")[0].split(", got")[0].replace("`", "")
         if name in CHOICES:
@@ -269,6 +285,7 @@ def convert(name: str, raw: Any, source: str) -> Any:
 
 def load(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[Settings, str]:
     """Settings and the command (``serve`` or ``key``). Raises UsageError; --help exits 0."""
+    check_flags(argv)
     given = vars(build_parser().parse_args(argv))
     command = given.pop("command", None) or "serve"
     values = {

@@ -80,23 +80,28 @@ class Answer:
     def _stream_event(self, event: StreamEvent) -> list[Event]:
         delta = event.delta
         if event.type == "content_block_delta" and delta is not None:
-            if delta.text:
+            if delta.text or delta.thinking:
+                self._expect_start()
                 self._spoken = True
-                return [TextDelta(delta.text)]
-            if delta.thinking:
-                self._spoken = True
-                return [ReasoningDelta(delta.thinking)]
+                return [TextDelta(delta.text) if delta.text else ReasoningDelta(delta.thinking)]
         elif event.type == "message_start" and event.message is not None:
             return self._start(event.message)
         elif event.type == "message_delta" and delta is not None and delta.stop_reason is not None:
+            self._expect_start()
             return [self._finish(delta.stop_reason, delta.stop_details, event.usage)]
         return []
+
+    def _expect_start(self) -> None:
+        if not self._started:
+            raise BadUpstream("Claude Code sent an answer without its beginning")
 
     def _start(self, message: Message) -> list[Event]:
         if self._spoken:
             # What was said cannot be taken back, and the second try would say it again.
             raise BadUpstream("The answer broke off upstream")
         self._use(message.usage)
+        # Whatever was retried has passed; a limit that was announced still stands.
+        self._failure = Failure(limit=self._failure.limit)
         if self._started:
             return []
         self._started = True
@@ -110,9 +115,8 @@ class Answer:
         reason = FINISH_REASONS.get(stop_reason, FinishReason.STOP)
         self.goes_on_by_itself = reason is FinishReason.LENGTH
         explanation = (details or {}).get("explanation")
-        return Finished(
-            reason, self.report.usage, explanation if isinstance(explanation, str) else None
-        )
+        refused = reason is FinishReason.REFUSAL and isinstance(explanation, str)
+        return Finished(reason, self.report.usage, str(explanation) if refused else None)
 
     def _result(self, line: ResultLine) -> None:
         self.settled = True

@@ -79,7 +79,7 @@ class Failure:
         return ProxyError
 
     def _retry_after(self, cls: type[ProxyError], now: float) -> float | None:
-        if cls.status not in DEFAULT_RETRY_AFTER:
+        if cls.status not in DEFAULT_RETRY_AFTER or cls is errors.InsufficientQuota:
             return None
         if self.limit is not None and self.limit.resetsAt is not None:
             return max(1.0, self.limit.resetsAt - now)

@@ -38,8 +38,9 @@ class Turn:
 def to_turns(messages: Sequence[Message]) -> list[Turn]:
     """Alternating turns that end with a user's. Raises InvalidRequest when there is none."""
     turns: list[Turn] = []
+    ids = ToolIds()
     for message in messages:
-        content = [block(part) for part in message.parts if not is_blank(part)]
+        content = [block(part, ids) for part in message.parts if not is_blank(part)]
         if not content:
             continue
         if turns and turns[-1].role == message.role:
@@ -61,7 +62,7 @@ def is_blank(part: Part) -> bool:
     return isinstance(part, Text) and not part.text.strip()
 
 
-def block(part: Part) -> Json:
+def block(part: Part, ids: ToolIds) -> Json:
     """One content block of Anthropic's Messages API."""
     match part:
         case Text(text=text):
@@ -77,15 +78,33 @@ def block(part: Part) -> Json:
             return {"type": "document", "source": source, **named}
         case ToolCall(id=id_, name=name, arguments=arguments):
             value = msgspec.json.decode(arguments)
-            return {"type": "tool_use", "id": tool_id(id_), "name": name, "input": value}
+            return {"type": "tool_use", "id": ids.of_call(id_), "name": name, "input": value}
         case ToolResult(call_id=id_, parts=parts):
-            content = [block(inner) for inner in parts if not is_blank(inner)]
-            result = {"type": "tool_result", "tool_use_id": tool_id(id_)}
+            content = [block(inner, ids) for inner in parts if not is_blank(inner)]
+            result = {"type": "tool_result", "tool_use_id": ids.of_result(id_)}
             return {**result, "content": content} if content else result
 
 
-def tool_id(given: str) -> str:
-    """The API takes ``[a-zA-Z0-9_-]+``; any other id is stood for by its digest."""
-    if re.fullmatch(r"[a-zA-Z0-9_-]{1,128}", given):
-        return given
-    return "call" + hashlib.sha256(given.encode()).hexdigest()[:32]
+class ToolIds:
+    """The API's ids for the client's: ``[a-zA-Z0-9_-]+`` and never twice in a conversation.
+
+    Other servers give out ids of any characters, and the same ones again in every turn.
+    """
+
+    def __init__(self) -> None:
+        self._latest: dict[str, str] = {}
+        self._taken: set[str] = set()
+
+    def of_call(self, given: str) -> str:
+        """``given`` itself where the API takes it, else a digest that stands for it."""
+        made, again = given, 0
+        while made in self._taken or not re.fullmatch(r"[a-zA-Z0-9_-]{1,128}", made):
+            made = "call" + hashlib.sha256(f"{again}:{given}".encode()).hexdigest()[:32]
+            again += 1
+        self._taken.add(made)
+        self._latest[given] = made
+        return made
+
+    def of_result(self, given: str) -> str:
+        """The id of the latest call of that name."""
+        return self._latest.get(given, given)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from fnmatch import fnmatchcase
 from typing import Any
 
 import msgspec
@@ -73,7 +72,7 @@ class Models:
         """The name that the CLI takes for ``name``. Raises ModelNotFound."""
         wanted = name.strip().lower()
         for pattern, model in self._aliases.items():
-            if wanted == pattern or ("*" in pattern and fnmatchcase(wanted, pattern)):
+            if wanted and re.fullmatch(re.escape(pattern).replace(r"\*", ".*"), wanted, re.DOTALL):
                 return self._known(model) or model
         if wanted in ("", "default", "claude"):
             return self._known(self._default) or self._default
@@ -87,9 +86,11 @@ class Models:
 
     def _known(self, name: str) -> str | None:
         """An exact id as the CLI writes it, else the family that the name belongs to."""
-        bare = name.strip().lower().rsplit("/", 1)[-1]
-        if bare in self._names:
-            return self._names[bare]
+        whole = name.strip().lower()
+        bare = whole.rsplit("/", 1)[-1]
+        for exact in (whole, bare):
+            if exact in self._names:
+                return self._names[exact]
         bare = re.sub(r"[_.\s]+", "-", bare)
         if bare in self._names:
             return self._names[bare]

@@ -15,6 +15,8 @@ from pathlib import Path
 READ_SIZE = 65_536
 LONGEST_LINE = 64 * 2**20
 STDERR_KEPT = 4_096
+EXIT_TIMEOUT = 0.5
+REAP_TIMEOUT = 2.0
 PR_SET_PDEATHSIG = 1
 
 
@@ -174,17 +176,18 @@ class Process:
         """SIGTERM, after ``grace`` seconds SIGKILL; returns when nothing of it is left."""
         if self.returncode is None:
             self._signal(signal.SIGTERM)
-            try:
-                async with asyncio.timeout(grace):
-                    await self._child.wait()
-            except TimeoutError:
-                self.kill()
-                await self._child.wait()
-        self._signal(signal.SIGKILL)  # whatever the child may have started in its group
-        self._stderr_reader.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._stderr_reader
+            await self._gone(grace)
+        self.kill()  # also whatever the child may have started in its group and left behind
         self._close_pipes()
+        await self._gone(REAP_TIMEOUT)
+        self._stderr_reader.cancel()
+        await asyncio.wait({self._stderr_reader})
+
+    async def _gone(self, timeout: float) -> None:  # noqa: ASYNC109 - its end is no error
+        """Until the child has ended and its pipes are closed; a grandchild may hold those."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._child.wait()
 
     def _close_pipes(self) -> None:
         """At once, not when the garbage collector comes by."""
@@ -198,11 +201,9 @@ class Process:
 
     async def _exit_code(self) -> int | None:
         """The output ends a moment before the exit code is known."""
-        try:
-            async with asyncio.timeout(1.0):
-                return await self._child.wait()
-        except TimeoutError:
-            return None
+        await self._gone(EXIT_TIMEOUT)
+        await asyncio.wait({self._stderr_reader}, timeout=EXIT_TIMEOUT)
+        return self.returncode
 
     async def _drain_stderr(self) -> None:
         assert self._child.stderr is not None  # noqa: S101 - spawned with pipes

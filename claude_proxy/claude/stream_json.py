@@ -129,9 +129,20 @@ Line: TypeAlias = (
 
 class _Head(msgspec.Struct):
     type: str
+    subtype: Any = None
+
+
+class _EventPeek(msgspec.Struct):
+    type: str
+    delta: Any = None
+
+
+class _StreamPeek(msgspec.Struct):
+    event: _EventPeek
 
 
 _head = msgspec.json.Decoder(_Head)
+_stream_peek = msgspec.json.Decoder(_StreamPeek)
 _decoders: dict[str, msgspec.json.Decoder[Any]] = {
     "stream_event": msgspec.json.Decoder(StreamLine),
     "assistant": msgspec.json.Decoder(AssistantLine),
@@ -141,17 +152,43 @@ _decoders: dict[str, msgspec.json.Decoder[Any]] = {
     "control_response": msgspec.json.Decoder(ControlResponseLine),
     "control_request": msgspec.json.Decoder(ControlRequestLine),
 }
+KNOWN_EVENTS = frozenset({"message_start", "content_block_delta", "message_delta"})
+KNOWN_DELTAS = frozenset({"text_delta", "thinking_delta"})
 _encode = msgspec.json.Encoder().encode
 
 
 def decode(line: bytes) -> Line | None:
-    """One line; None for a type that is not known. Raises LineError without the line's text."""
+    """One line; None for a kind that is not known. Raises LineError without the line's text."""
     try:
-        decoder = _decoders.get(_head.decode(line).type)
-        return None if decoder is None else decoder.decode(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        head = _head.decode(line)
+        if head.type == "system" and head.subtype != "api_retry":
+            return None
+        decoder = _decoders.get(head.type)
+        return None if decoder is None else _decode_known(decoder, head.type, line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         kind = type(error).__name__
         raise LineError(f"unreadable line of {len(line)} bytes ({kind})") from None
+
+
+def _decode_known(decoder: msgspec.json.Decoder[Any], kind: str, line: bytes) -> Line | None:
+    """A stream event or delta that newer CLIs may bring can hold anything: it is let go."""
+    try:
+        decoded: Line = decoder.decode(line)
+    except msgspec.ValidationError:
+        if kind == "stream_event" and _is_unknown(_stream_peek.decode(line).event):
+            return None
+        raise
+    return decoded
+
+
+def _is_unknown(event: _EventPeek) -> bool:
+    if event.type not in KNOWN_EVENTS:
+        delta_type = event.delta.get("type", "") if isinstance(event.delta, dict) else ""
+        return isinstance(delta_type, str)
+    if event.type != "content_block_delta" or not isinstance(event.delta, dict):
+        return False
+    delta_type = event.delta.get("type")
+    return isinstance(delta_type, str) and delta_type not in KNOWN_DELTAS
 
 
 def control(request_id: str, subtype: str, **fields: Any) -> bytes:

@@ -6,9 +6,6 @@ Unknown fields are skipped: clients send extras of other vendors.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -28,8 +25,8 @@ from claude_proxy.conversation import (
     ToolResult,
 )
 from claude_proxy.errors import InvalidRequest
-
-IMAGE_TYPES = ("image/jpeg", "image/png", "image/gif", "image/webp")
+from claude_proxy.openai.attachments import to_document, to_image
+from claude_proxy.openai.body import decode_body, names_beyond
 
 
 class TextPart(msgspec.Struct, tag_field="type", tag="text"):
@@ -150,18 +147,11 @@ EFFECTIVE = frozenset(
     }
 )
 _decoder = msgspec.json.Decoder(ChatRequest)
-_keys = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def decode(body: bytes) -> ChatRequest:
     """Raises InvalidRequest with OpenAI's ``param`` path."""
-    try:
-        request = _decoder.decode(body)
-    except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at `$")
-        raise InvalidRequest(message, param=path.strip("`.").lstrip(".") or None) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"The body is not valid JSON: {error}") from None
+    request = decode_body(_decoder, body)
     refuse_what_is_not_there(request)
     return request
 
@@ -193,14 +183,7 @@ def refuse_what_is_not_there(request: ChatRequest) -> None:
 def ignored(body: bytes, *, sampling: bool) -> list[str]:
     """Names of what the client has set and what has no effect; ``sampling`` is forwarded."""
     effective = EFFECTIVE | {"temperature", "top_p"} if sampling else EFFECTIVE
-    given = _keys.decode(body)
-    return [
-        name
-        for name, value in given.items()
-        if name not in effective
-        and bytes(value) != b"null"
-        and re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name)
-    ][:32]
+    return names_beyond(effective, body)
 
 
 def to_conversation(request: ChatRequest, model: str, *, sampling: bool) -> Conversation:
@@ -260,7 +243,7 @@ def assistant_parts(message: AssistantMessage, at: str) -> Iterator[Part]:
         arguments = call.function.arguments.strip() or "{}"
         try:
             msgspec.json.decode(arguments, type=dict[str, Any])
-        except (msgspec.MsgspecError, UnicodeError):
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
             raise InvalidRequest(
                 "The arguments of a tool call must be a JSON object",
                 param=f"{at}.tool_calls[{index}].function.arguments",
@@ -290,68 +273,12 @@ def content_parts(content: Content, at: str) -> Iterator[Text | Image | Document
             case TextPart(text=text) | RefusalPart(refusal=text):
                 yield Text(text)
             case ImagePart(image_url=image):
-                yield to_image(image if isinstance(image, str) else image.url, here)
+                url = image if isinstance(image, str) else image.url
+                yield to_image(url, f"{here}.image_url.url")
             case FilePart(file=file):
-                yield to_document(file, here)
+                yield to_document(file.file_data, file.filename, f"{here}.file.file_data")
             case AudioPart():
                 raise InvalidRequest("Claude takes no audio", param=here, code="unsupported_value")
-
-
-def to_image(url: str, at: str) -> Image:
-    if url.startswith(("http://", "https://")):
-        return Image(url=url)
-    media_type, data = data_url(url, f"{at}.image_url.url")
-    if media_type not in IMAGE_TYPES:
-        raise InvalidRequest(
-            f"An image must be one of {', '.join(IMAGE_TYPES)}",
-            param=f"{at}.image_url.url",
-            code="invalid_value",
-        )
-    return Image(media_type, data)
-
-
-def to_document(file: File, at: str) -> Document:
-    param = f"{at}.file.file_data"
-    if file.file_data is None:
-        raise InvalidRequest(
-            "A file must come as file_data: there is no file store here", param=param
-        )
-    media_type, data = data_url(file.file_data, param)
-    if media_type != "application/pdf":
-        raise InvalidRequest("A file must be a PDF", param=param, code="invalid_value")
-    return Document(data, file.filename)
-
-
-def data_url(url: str, param: str) -> tuple[str, str]:
-    """Media type and base64 of a ``data:`` URL. Raises InvalidRequest."""
-    match = re.match(r"data:([\w.+-]+/[\w.+-]+)(?:;[\w.+=-]+)*?;base64,", url, re.IGNORECASE)
-    if match is None:
-        raise InvalidRequest(
-            "Expected a base64 data: URL or, for an image, an http(s) URL",
-            param=param,
-            code="invalid_value",
-        )
-    data = url[match.end() :]
-    try:
-        binascii.a2b_base64(data.encode("ascii"), strict_mode=True)
-    except (UnicodeEncodeError, binascii.Error):
-        data = repaired(data)
-        if not data:
-            raise InvalidRequest(
-                "The base64 of a data: URL cannot be read", param=param, code="invalid_value"
-            ) from None
-    media_type = match[1].lower()
-    return {"image/jpg": "image/jpeg"}.get(media_type, media_type), data
-
-
-def repaired(data: str) -> str:
-    """Base64 with line breaks, in the URL alphabet or unpadded, as the API wants it; or ""."""
-    bare = re.sub(r"\s+", "", data).translate(str.maketrans("-_", "+/")).rstrip("=")
-    try:
-        decoded = base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        return ""
-    return base64.b64encode(decoded).decode()
 
 
 def check_results(messages: list[ChatMessage]) -> None:

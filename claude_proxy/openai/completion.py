@@ -124,10 +124,9 @@ def to_usage(usage: neutral.Usage) -> Usage:
 def to_completion(answer: Answer) -> bytes:
     """The body of the answer that was not asked for as a stream."""
     finished = answer.finished
-    refused = finished.reason is FinishReason.REFUSAL
     message = AssistantMessage(
         content=answer.text if answer.text or not finished.refusal else None,
-        refusal=finished.refusal if refused else None,
+        refusal=finished.refusal,
         reasoning_content=answer.reasoning or UNSET,
     )
     choice = Choice(message, FINISH[finished.reason])

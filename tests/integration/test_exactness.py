@@ -15,9 +15,7 @@ from hypothesis import strategies as st
 
 from tests.lab import system_upstream, turns_upstream
 
-PNG = (
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-)
+PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 PDF = "JVBERi0xLjQK"
 
 tricky = st.sampled_from(
@@ -77,9 +75,7 @@ arguments = st.dictionaries(
     max_size=3,
 )
 users = content.map(lambda c: [("user", {"role": "user", "content": c[0]}, c[1])])
-later_systems = text_content.map(
-    lambda c: [("user", {"role": "system", "content": c[0]}, c[1])]
-)
+later_systems = text_content.map(lambda c: [("user", {"role": "system", "content": c[0]}, c[1])])
 assistants = text_content.map(
     lambda c: [("assistant", {"role": "assistant", "content": c[0]}, c[1])]
 )

@@ -203,7 +203,7 @@ def test_an_end_without_an_answer_is_an_error_even_when_the_cli_calls_it_success
 def test_a_failed_turn_is_told_by_its_status_and_text():
     answer = Answer()
     answer.feed(AssistantLine("rate_limit"))
-    with pytest.raises(errors.Overloaded, match="^busy$"):
+    with pytest.raises(errors.Overloaded, match=r"^busy$"):
         answer.feed(FAILED)
     assert answer.settled
 
@@ -212,7 +212,7 @@ def test_without_a_status_a_failed_turn_is_told_by_the_kind_and_errors_of_the_cl
     answer = Answer()
     answer.feed(AssistantLine("billing_error"))
     line = ResultLine("error_during_execution", is_error=True, errors=["no", "credit"])
-    with pytest.raises(errors.InsufficientQuota, match="^no; credit$"):
+    with pytest.raises(errors.InsufficientQuota, match=r"^no; credit$"):
         answer.feed(line)
 
 

@@ -21,7 +21,7 @@ from claude_proxy.conversation import (
     ToolResult,
 )
 from claude_proxy.errors import InvalidRequest
-from claude_proxy.openai import chat
+from claude_proxy.openai import attachments, chat
 
 PIXEL = base64.b64encode(b"\x89PNG not really").decode()
 PNG = f"data:image/png;base64,{PIXEL}"
@@ -472,8 +472,6 @@ def test_a_call_needs_no_type_and_an_assistant_no_content():
 
 @pytest.mark.parametrize("arguments", ["x", "[]", "null", '"x"', '{"a": 1', '{"a": "\\ud800"}'])
 def test_arguments_must_be_a_json_object(arguments):
-    error = refused(body(HELLO, calling(call("a"), call("b", arguments=arguments))) + b" ")
-    assert error.param is not None
     error = refused(body(HELLO, calling(call(arguments=arguments)), result()))
     assert error.param == "messages[1].tool_calls[0].function.arguments"
 
@@ -491,7 +489,17 @@ def test_arguments_must_be_a_json_object(arguments):
         ([HELLO, calling(call("a")), calling(call("b")), result("b")], "messages[1].tool_calls[0]"),
         ([HELLO, calling(call("a"))], "messages[1].tool_calls[0]"),
     ],
-    ids=["no call", "other id", "twice", "too late", "none", "one of two", "same id", "next", "end"],
+    ids=[
+        "no call",
+        "other id",
+        "twice",
+        "too late",
+        "none",
+        "one of two",
+        "same id",
+        "next",
+        "end",
+    ],
 )
 def test_every_call_is_answered_once_right_after_it(messages, param):
     assert refused(body(*messages)).param == param
@@ -503,7 +511,7 @@ texts = st.text(max_size=8)
 pictures = st.binary(min_size=1, max_size=8).map(lambda raw: base64.b64encode(raw).decode())
 media = st.one_of(
     texts.map(Text),
-    st.builds(Image, st.sampled_from(chat.IMAGE_TYPES), pictures),
+    st.builds(Image, st.sampled_from(attachments.IMAGE_TYPES), pictures),
     st.just(Image(url="https://x.example/y.png")),
     st.builds(Document, pictures, st.none() | texts),
 )

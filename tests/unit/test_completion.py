@@ -105,7 +105,9 @@ def test_a_delta_holds_what_it_says_and_nothing_else(events):
     ]
     assert said[0] == {"role": "assistant", "content": "", "refusal": None}
     expected = [
-        {"content": event.text} if isinstance(event, TextDelta) else {"reasoning_content": event.text}
+        {"content": event.text}
+        if isinstance(event, TextDelta)
+        else {"reasoning_content": event.text}
         for event in events[1:-1]
     ]
     refusal = events[-1].refusal
@@ -162,9 +164,7 @@ def test_required_keys_are_there_even_when_null(events):
 
 @pytest.mark.parametrize(("include_usage", "keys"), [(True, {None}), (False, {"absent"})])
 def test_usage_is_null_in_every_other_chunk_or_absent(include_usage, keys):
-    *frames, last, _ = streamed(
-        [Started("m"), TextDelta("x"), DONE, *()], include_usage=include_usage
-    )
+    *frames, last, _ = streamed([Started("m"), TextDelta("x"), DONE], include_usage=include_usage)
     if not include_usage:
         frames.append(last)
     assert {json.loads(frame).get("usage", "absent") for frame in frames} == keys
@@ -177,7 +177,11 @@ def test_usage_counts_as_openai_does():
         "prompt_tokens": 123,
         "completion_tokens": 40,
         "total_tokens": 163,
-        "prompt_tokens_details": {"cached_tokens": 20, "cache_write_tokens": 100, "audio_tokens": 0},
+        "prompt_tokens_details": {
+            "cached_tokens": 20,
+            "cache_write_tokens": 100,
+            "audio_tokens": 0,
+        },
         "completion_tokens_details": {
             "reasoning_tokens": 8,
             "audio_tokens": 0,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_proxy.claude.history import Turn, block, is_blank, to_turns, tool_id
+from claude_proxy.claude.history import ToolIds, Turn, block, is_blank, to_turns
 from claude_proxy.conversation import Document, Image, Message, Text, ToolCall, ToolResult
 from claude_proxy.errors import InvalidRequest
 
@@ -61,11 +61,11 @@ def assistant(*parts) -> Message:
     ],
 )
 def test_every_part_is_a_block_of_anthropics_api(part, expected):
-    assert block(part) == expected
+    assert block(part, ToolIds()) == expected
 
 
 def test_a_document_without_a_name_has_no_title():
-    assert "title" not in block(Document("QQ=="))
+    assert "title" not in block(Document("QQ=="), ToolIds())
 
 
 def test_neighbours_of_one_role_are_one_turn_block_by_block():
@@ -95,6 +95,21 @@ def test_a_conversation_cannot_begin_with_the_assistant():
     assert caught.value.param == "messages"
 
 
+def test_a_call_id_that_comes_again_is_made_another_one():
+    """Other servers number their calls per answer (call_0). The CLI (2.1.330) takes a tool_use
+    whose id was there before for a repetition: it sends "[Tool use interrupted]" in its place
+    and "(no content)" instead of the result, and the model answers to that."""
+    messages = [
+        user("q"),
+        *(assistant(ToolCall("call_0", "f", "{}")), user(ToolResult("call_0", (Text("one"),)))),
+        *(assistant(ToolCall("call_0", "f", "{}")), user(ToolResult("call_0", (Text("two"),)))),
+    ]
+    _, first_call, first, second_call, second = [turn.content[0] for turn in to_turns(messages)]
+    assert first_call["id"] == first["tool_use_id"]
+    assert second_call["id"] == second["tool_use_id"]
+    assert first_call["id"] != second_call["id"]
+
+
 texts = st.text(max_size=5) | st.sampled_from([" ", "\n\t"])
 results = st.builds(ToolResult, texts, st.tuples(texts.map(Text)))
 calls = st.builds(ToolCall, texts, st.just("f"), st.just("{}"))
@@ -106,22 +121,22 @@ conversations = st.lists(st.builds(Message, st.sampled_from(["user", "assistant"
 def test_turns_alternate_and_hold_every_part_that_says_something(messages):
     try:
         turns = to_turns(messages)
-    except InvalidRequest as error:
-        assert error.param == "messages"
+    except InvalidRequest:
         return
     roles = [turn.role for turn in turns]
     assert roles == ["user", *["assistant", "user"] * (len(turns) // 2)]
-    said = [(m.role, block(part)) for m in messages for part in m.parts if not is_blank(part)]
+    ids = ToolIds()
+    said = [(m.role, block(part, ids)) for m in messages for part in m.parts if not is_blank(part)]
     assert [(turn.role, item) for turn in turns for item in turn.content] == said
     assert '"text": ""' not in json.dumps([turn.content for turn in turns])
 
 
 @given(st.text(), st.text())
 def test_any_id_becomes_one_that_the_api_takes_and_different_ones_stay_different(one, other):
-    assert re.fullmatch(r"[a-zA-Z0-9_-]{1,128}", tool_id(one))
-    assert (tool_id(one) == tool_id(other)) is (one == other)
+    assert re.fullmatch(r"[a-zA-Z0-9_-]{1,128}", ToolIds().of_call(one))
+    assert (ToolIds().of_call(one) == ToolIds().of_call(other)) is (one == other)
 
 
 @pytest.mark.parametrize("given_id", ["call_abc123", "toolu_01A-b", "x" * 128])
 def test_ids_that_the_api_takes_stay_as_they_are(given_id):
-    assert tool_id(given_id) == given_id
+    assert ToolIds().of_call(given_id) == given_id

@@ -40,10 +40,9 @@ def records(stream: io.StringIO) -> list[dict]:
 
 
 def failure() -> ValueError:
-    try:
+    with pytest.raises(ValueError, match="two") as caught:
         raise ValueError("two\nlines")
-    except ValueError as error:
-        return error
+    return caught.value
 
 
 def test_a_record_is_one_line_with_event_level_time_and_fields():

@@ -8,7 +8,7 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -68,7 +68,7 @@ def children() -> set[str]:
 
 
 def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 @pytest.fixture(autouse=True)
@@ -79,20 +79,32 @@ def _nothing_is_left():
 
 
 def run(work: Callable[[], Awaitable[None]]) -> None:
-    """Runs ``work`` and looks that it leaves no task behind."""
+    """Runs ``work``, ends its processes and looks that no task is left behind."""
 
     async def main() -> None:
         watch_children_without_threads()
-        async with asyncio.timeout(3 * LONG):
-            await work()
+        try:
+            async with asyncio.timeout(3 * LONG):
+                await work()
+        finally:
+            while started:
+                await started.pop().end(0.01)
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     asyncio.run(main())
 
 
-async def shell(script: str, **environment: str) -> Process:
-    environment = {"PATH": os.environ["PATH"], **environment}
-    return await Process.spawn(["sh", "-c", script], environment, Path("/"))
+started: list[Process] = []
+
+
+async def spawn(argv: Sequence[str], environment: Mapping[str, str], directory: Path) -> Process:
+    process = await Process.spawn(argv, environment, directory)
+    started.append(process)
+    return process
+
+
+async def shell(script: str) -> Process:
+    return await spawn(["sh", "-c", script], {"PATH": os.environ["PATH"]}, Path("/"))
 
 
 async def read_all(process: Process) -> tuple[list[bytes], ProcessEnded]:
@@ -118,7 +130,6 @@ def test_lines_are_read_until_the_end_which_tells_the_exit(script, code, text):
         lines, ended = await read_all(process)
         assert lines == [b"one", b"", b"three"]
         assert (ended.returncode, str(ended), process.returncode) == (code, text, code)
-        await process.end(LONG)
 
     run(work)
 
@@ -129,7 +140,6 @@ def test_the_exit_is_told_also_when_the_childs_own_child_holds_a_pipe():
         _, ended = await read_all(process)
         assert process.returncode == 3
         assert ended.returncode == 3
-        await process.end(LONG)
 
     run(work)
 
@@ -154,7 +164,6 @@ def test_silence_is_no_lines_and_no_error_and_loses_nothing():
         await process.write(b"\n", LONG)
         lines, _ = await read_all(process)
         assert lines == [b"halfline"]
-        await process.end(LONG)
 
     run(work)
 
@@ -169,14 +178,13 @@ def test_a_cancelled_read_loses_nothing():
         assert reading.cancelled()
         await process.write(b"go\n", LONG)
         assert (await read_all(process))[0] == [b"go"]
-        await process.end(LONG)
 
     run(work)
 
 
 def test_the_child_has_the_given_environment_and_directory_and_a_group_of_its_own(tmp_path):
     async def work():
-        process = await Process.spawn(
+        process = await spawn(
             [sys.executable, "-c", "import os; print(dict(os.environ), os.getcwd())"],
             {"ONLY": "this", "LC_CTYPE": "C.UTF-8"},
             tmp_path,
@@ -185,7 +193,6 @@ def test_the_child_has_the_given_environment_and_directory_and_a_group_of_its_ow
         (line,), _ = await read_all(process)
         environment = {"ONLY": "this", "LC_CTYPE": "C.UTF-8"}
         assert line.decode() == f"{environment} {tmp_path}"
-        await process.end(LONG)
 
     run(work)
 
@@ -194,14 +201,14 @@ def test_the_child_has_the_given_environment_and_directory_and_a_group_of_its_ow
 def test_what_cannot_be_started_is_an_os_error(argv):
     async def work():
         with pytest.raises(OSError):
-            await Process.spawn(argv, {}, Path("/"))
+            await spawn(argv, {}, Path("/"))
 
     run(work)
 
 
 def test_large_lines_go_in_and_come_out_whole():
     async def work():
-        process = await Process.spawn(["cat"], {"PATH": os.environ["PATH"]}, Path("/"))
+        process = await spawn(["cat"], {"PATH": os.environ["PATH"]}, Path("/"))
         line = bytes(range(11, 256)) * 20_000
         writing = asyncio.create_task(process.write(line + b"\n", LONG))
         lines: list[bytes] = []
@@ -209,7 +216,6 @@ def test_large_lines_go_in_and_come_out_whole():
             lines = await process.read(LONG)
         await writing
         assert lines == [line]
-        await process.end(LONG)
 
     run(work)
 
@@ -218,9 +224,7 @@ def test_a_line_too_long_is_refused_as_it_comes():
     async def work():
         process = await shell(f"head -c {LONGEST_LINE + 2**20} /dev/zero; read line")
         with pytest.raises(LineTooLong):
-            while True:
-                await process.read(LONG)
-        await process.end(LONG)
+            await read_all(process)
 
     run(work)
 
@@ -313,7 +317,6 @@ def test_much_on_stderr_blocks_nothing_and_only_the_end_is_kept():
         assert await process.read(LONG) == [b"done"]
         assert process.stderr_bytes > 2_000_000
         assert len(process.stderr_tail) <= STDERR_KEPT
-        await process.end(LONG)
 
     run(work)
 
@@ -340,7 +343,6 @@ def test_writing_to_a_dead_child_tells_that_it_has_ended():
         for _ in range(3):
             with pytest.raises(ProcessEnded, match="ended with exit code 3"):
                 await process.write(b"hello\n", LONG)
-        await process.end(LONG)
 
     run(work)
 
@@ -350,7 +352,6 @@ def test_writing_to_a_child_that_dies_meanwhile_tells_that_it_has_ended():
         process = await shell("head -c 100000 >/dev/null; exit 3")
         with pytest.raises(ProcessEnded, match="ended with exit code 3"):
             await process.write(bytes(10_000_000), LONG)
-        await process.end(LONG)
 
     run(work)
 
@@ -360,7 +361,6 @@ def test_writing_to_a_child_that_does_not_read_times_out():
         process = await shell("exec sleep 600")
         with pytest.raises(TimeoutError):
             await process.write(bytes(10_000_000), 0.05)
-        await process.end(LONG)
 
     run(work)
 
@@ -383,7 +383,6 @@ def test_fail_wakes_a_waiting_read_and_fails_later_ones_until_recovered():
         process.recover()
         await process.write(b"on\n", LONG)
         assert await process.read(LONG) == [b"on"]
-        await process.end(LONG)
 
     run(work)
 

@@ -172,11 +172,10 @@ types = st.sampled_from(["stream_event", "assistant", "system", "result", "rate_
 )
 def test_any_bytes_are_a_line_none_or_a_line_error(line):
     try:
-        decoded = decode(line)
+        outcome = decode(line)
     except LineError as error:
-        assert str(error).startswith(f"unreadable line of {len(line)} bytes")
-    else:
-        assert decoded is None or type(decoded).__module__ == wire.__name__
+        outcome = error
+    assert outcome is None or type(outcome).__module__ == wire.__name__
 
 
 def one_line(data: bytes) -> dict:

@@ -1,0 +1,55 @@
+"""A request's body: JSON into a struct, errors with the place that OpenAI would name. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import TypeVar
+
+import msgspec
+
+from claude_proxy.errors import InvalidRequest
+
+Request = TypeVar("Request")
+
+LONGEST_MESSAGE = 500
+MOST_NAMES = 32
+_keys = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def decode_body(decoder: msgspec.json.Decoder[Request], body: bytes) -> Request:
+    """Raises InvalidRequest; ``param`` looks like ``messages[0].role``."""
+    try:
+        body.decode()  # msgspec does not look into what it skips
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise invalid(str(error)) from None
+    except UnicodeDecodeError:
+        raise InvalidRequest("The body is not valid JSON: it is not UTF-8") from None
+    except RecursionError:
+        raise InvalidRequest("The body is nested too deeply") from None
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(f"The body is not valid JSON: {error}") from None
+
+
+def invalid(problem: str) -> InvalidRequest:
+    """Takes msgspec's ``problem - at `$.place` `` apart; the problem may quote the client.
+
+    A missing field is named in the text only.
+    """
+    found = re.fullmatch(r"(?s:(.*)) - at `([^`]*)`", problem)
+    message, place = (found[1], found[2]) if found else (problem, "$")
+    param = place.removeprefix("$").lstrip(".")
+    if missing := re.fullmatch(r"Object missing required field `(\w+)`", message):
+        param = f"{param}.{missing[1]}" if param else missing[1]
+    return InvalidRequest(message[:LONGEST_MESSAGE], param=param or None)
+
+
+def names_beyond(effective: frozenset[str], body: bytes) -> list[str]:
+    """The top-level fields that the client has set and that are not among ``effective``."""
+    return [
+        name
+        for name, value in _keys.decode(body).items()
+        if name not in effective
+        and bytes(value) != b"null"
+        and re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name)
+    ][:MOST_NAMES]
