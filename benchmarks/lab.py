@@ -134,8 +134,14 @@ def laboratory() -> Iterator[Lab]:
                 (home / "simulator.log").open("wb") as log,
                 running((sys.executable, *argv), environment, log, listener) as simulator,
             ):
+                listener.close()  # else a simulator that has died would look like a silent one
                 environment["ANTHROPIC_BASE_URL"] = f"http://127.0.0.1:{port}"
-                yield Lab(home, environment, port, simulator.pid)
+                try:
+                    yield Lab(home, environment, port, simulator.pid)
+                except OSError as error:
+                    log_text = (home / "simulator.log").read_text()[-2_000:]
+                    state = f"{error!r}; simulator: exit code {simulator.poll()}, log {log_text!r}"
+                    raise Trouble(state) from error
 
 
 def on_alarm(*_: object) -> NoReturn:

@@ -28,6 +28,7 @@ from claude_proxy.settings import ConfigurationError, Settings
 log = structlog.get_logger()
 
 TEND_INTERVAL = 5.0
+REFILL_DELAY = 0.5
 SPARE_BACKOFF = (1.0, 2.0, 5.0, 15.0, 60.0)
 LOGIN_FRESH = 60.0
 MODELS_FRESH = 600.0
@@ -59,7 +60,7 @@ class Turn:
                 async for batch in session.run(self._conversation, self._pool.silence):
                     self.report = session.report
                     if batch:
-                        self._pool.refill()
+                        self._pool.refill_soon()
                     yield batch
                 return  # noqa: TRY300 - an else would belong to the whole loop
             except DiedUnused as died:
@@ -98,6 +99,7 @@ class Pool:
         self._turns: set[Turn] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._changed = asyncio.Event()
+        self._refill: asyncio.TimerHandle | None = None
         self._closing = False
         self._failures = 0
         self._models_at = float("-inf")
@@ -111,12 +113,14 @@ class Pool:
         # Empty and private: the CLI tells the model its working directory.
         self._directory = Path(tempfile.mkdtemp(prefix="claude-proxy-"))
         self._own(self._tend(), "tend")
-        self.refill()
+        self._changed.set()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._closing = True
         self.stop(ShuttingDown("claude-proxy is shutting down"))
+        if self._refill is not None:
+            self._refill.cancel()
         while self._spares:
             self.retire(self._spares.pop())
         for task in self._tasks:
@@ -162,8 +166,16 @@ class Pool:
             self.retire(session)
         return await self._spawn(), False
 
-    def refill(self) -> None:
-        """Lets the next spare start; called when a turn no longer needs the processor itself."""
+    def refill_soon(self) -> None:
+        """Lets the next spare start once the answer flows.
+
+        A start costs a second of processor time: together with a first token it would delay it.
+        """
+        if self._refill is None:
+            self._refill = asyncio.get_running_loop().call_later(REFILL_DELAY, self._start_refill)
+
+    def _start_refill(self) -> None:
+        self._refill = None
         self._changed.set()
 
     def retire(self, session: Session) -> asyncio.Task[Report]:
@@ -195,7 +207,7 @@ class Pool:
         return await Session.spawn(self.cli, self._environment, self._directory)
 
     async def _warm(self, session: Session) -> None:
-        if listed := await session.warm_up():
+        if listed := await session.warm_up(self.models.resolve("")):
             self.models.update(listed)
             self._models_at = time.monotonic()
 

@@ -60,8 +60,12 @@ def test_without_a_status_the_clis_own_kind_decides(kind, cls):
     assert type(Failure(kind=kind, message="x").to_error(NOW)) is cls
 
 
-def test_the_status_counts_more_than_the_kind():
-    assert type(Failure(status=529, kind="rate_limit").to_error(NOW)) is errors.Overloaded
+@pytest.mark.parametrize(
+    ("status", "cls"),
+    [(529, errors.Overloaded), (500, errors.ProxyError), (400, errors.InvalidRequest)],
+)
+def test_the_status_counts_more_than_the_kind(status, cls):
+    assert type(Failure(status=status, kind="rate_limit").to_error(NOW)) is cls
 
 
 @pytest.mark.parametrize(

@@ -222,6 +222,7 @@ def test_variables_of_others_are_left_alone():
         ("--api-kye", SECRET),
         (f"--api-kye={SECRET}",),
         ("--api_key", SECRET),
+        ("--api-key", f"--{SECRET}"),
     ],
     ids=lambda argv: " ".join(argv).replace(SECRET, "SECRET"),
 )
