@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,11 +92,10 @@ def make_key(path: Path) -> None:
             file.write(f"sk-claude-proxy-{secrets.token_urlsafe(32)}\n")
             file.flush()
             os.fsync(file.fileno())
-        try:
+        with suppress(FileExistsError):  # another start was faster; its key counts
             os.link(draft, path)
-        except FileExistsError:
-            pass  # another start was faster; its key counts
-        finally:
-            draft.unlink()
     except OSError as error:
         raise ConfigurationError(f"cannot keep a key in {path}: {error.strerror}") from None
+    finally:
+        with suppress(OSError):
+            draft.unlink()

@@ -173,8 +173,8 @@ def on_disconnect(request: Request, _: Exception) -> Response:
     return Response(status_code=CLIENT_GONE)
 
 
-async def on_crash(_: Request, error: Exception) -> Response:
-    log.error("request.crashed", exc_info=error)
+async def on_crash(_: Request, __: Exception) -> Response:
+    """Starlette raises the exception again after this answer; ``Front`` logs it."""
     return error_response(ProxyError("claude-proxy has a fault; its log says more"))
 
 

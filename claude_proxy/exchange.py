@@ -110,6 +110,9 @@ class Front:
             await self._app(scope, receive, send)
         except ProxyError as error:
             await error_response(error)(scope, receive, send)
+        except Exception:
+            # The client has its answer, or a connection that uvicorn closes in mid-answer.
+            log.exception("request.crashed")
 
     def _log(self, scope: Scope, exchange: Exchange) -> None:
         quiet = scope["path"] in OPEN_PATHS

@@ -26,6 +26,10 @@ NonEmpty = Annotated[str, Meta(min_length=1)]
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """All that the program can be told. Durations are seconds, sizes are bytes."""
 
+    def __repr__(self) -> str:
+        """Without values, one of which is the key."""
+        return "Settings(...)"
+
     host: NonEmpty = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65_535)] = 8080
     model: NonEmpty = "sonnet"
@@ -161,7 +165,9 @@ def check_flags(argv: Sequence[str]) -> None:
     """Names a misspelt flag, without the value that may stand behind it."""
     known = ["-h", "--help", "--version", *(option.flag for option in OPTIONS.values())]
     known += [option.short for option in OPTIONS.values() if option.short]
-    for argument in argv:
+    for before, argument in zip(["", *argv], argv, strict=False):
+        if before == "--api-key":
+            continue  # argparse will say that the value is missing, and not what it is
         flag = argument.partition("=")[0] if argument.startswith("--") else argument[:2]
         if re.match(r"-[^\d]", flag) and flag not in known:
             near = difflib.get_close_matches(flag, known, n=1)

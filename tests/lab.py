@@ -21,6 +21,12 @@ import httpx
 KEY = "test-key-d6c7f0"
 MARKER = "PROXY_LAB"
 WAIT = 60.0
+# One pixel, and the smallest thing that begins like a PDF; base64.
+PNG = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9Q"
+    "DwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+PDF = "JVBERi0xLjQK"
 
 
 class LogReader:

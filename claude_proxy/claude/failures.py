@@ -33,6 +33,10 @@ BY_STATUS: dict[int, type[ProxyError]] = {
     504: errors.UpstreamTimeout,
     529: errors.Overloaded,
 }
+BY_MESSAGE: dict[str, type[ProxyError]] = {
+    r"prompt is too long|context (window|length)": errors.ContextLengthExceeded,
+    r"not logged in": errors.NotLoggedIn,
+}
 BY_KIND: dict[str, type[ProxyError]] = {
     "authentication_failed": errors.NotLoggedIn,
     "oauth_org_not_allowed": errors.NotLoggedIn,
@@ -66,17 +70,16 @@ class Failure:
         return cls(message, retry_after=self._retry_after(cls, now or time.time()))
 
     def _error_class(self) -> type[ProxyError]:
-        if re.search(r"prompt is too long|context (window|length)", self.message, re.IGNORECASE):
-            return errors.ContextLengthExceeded
-        if "not logged in" in self.message.lower():
-            return errors.NotLoggedIn
+        """What the text says, then a plan's limit, then the API's status, then the CLI's word."""
+        for pattern, cls in BY_MESSAGE.items():
+            if re.search(pattern, self.message, re.IGNORECASE):
+                return cls
+        if self.kind == "billing_error":
+            return errors.InsufficientQuota
         if self.limit is not None:
             return errors.RateLimited
-        if self.status in BY_STATUS:
-            return BY_STATUS[self.status]
-        if self.status is None and self.kind in BY_KIND:
-            return BY_KIND[self.kind]
-        return ProxyError
+        by_kind = BY_KIND.get(self.kind or "", ProxyError) if self.status is None else ProxyError
+        return BY_STATUS.get(self.status or 0, by_kind)
 
     def _retry_after(self, cls: type[ProxyError], now: float) -> float | None:
         if cls.status not in DEFAULT_RETRY_AFTER or cls is errors.InsufficientQuota:

@@ -93,14 +93,15 @@ class ToolIds:
 
     def __init__(self) -> None:
         self._latest: dict[str, str] = {}
+        self._times: dict[str, int] = {}
         self._taken: set[str] = set()
 
     def of_call(self, given: str) -> str:
         """``given`` itself where the API takes it, else a digest that stands for it."""
-        made, again = given, 0
+        made = given
         while made in self._taken or not re.fullmatch(r"[a-zA-Z0-9_-]{1,128}", made):
-            made = "call" + hashlib.sha256(f"{again}:{given}".encode()).hexdigest()[:32]
-            again += 1
+            times = self._times[given] = self._times.get(given, 0) + 1
+            made = "call" + hashlib.sha256(f"{times}:{given}".encode()).hexdigest()[:32]
         self._taken.add(made)
         self._latest[given] = made
         return made

@@ -14,6 +14,7 @@ import msgspec
 
 from claude_proxy.errors import ModelNotFound
 
+LONGEST_NAME = 256
 ALWAYS = ("haiku", "sonnet", "opus")
 
 
@@ -71,6 +72,8 @@ class Models:
     def resolve(self, name: str) -> str:
         """The name that the CLI takes for ``name``. Raises ModelNotFound."""
         wanted = name.strip().lower()
+        if len(wanted) > LONGEST_NAME:
+            raise ModelNotFound("The name of the model is too long")
         for pattern, model in self._aliases.items():
             if wanted and re.fullmatch(re.escape(pattern).replace(r"\*", ".*"), wanted, re.DOTALL):
                 return self._known(model) or model

@@ -87,6 +87,8 @@ class Process:
 
     def __init__(self, child: asyncio.subprocess.Process) -> None:
         self._child = child
+        # asyncio gives no other way to close what a child that was left alone keeps open.
+        self._transport: asyncio.SubprocessTransport = getattr(child, "_transport")  # noqa: B009
         self._lines = LineBuffer()
         self._waiting: asyncio.Timeout | None = None
         self._failure: Exception | None = None
@@ -125,8 +127,8 @@ class Process:
         """May hold anything the child prints, so it is only for children that saw no prompt."""
         return self._stderr.decode(errors="replace").strip()
 
-    async def read(self, timeout: float) -> list[bytes]:  # noqa: ASYNC109 - silence, not an error
-        """The next complete lines; none after ``timeout`` seconds of silence.
+    async def read(self, timeout: float) -> list[bytes] | None:  # noqa: ASYNC109 - not an error
+        """The lines that the next bytes complete; None after ``timeout`` seconds of silence.
 
         Raises ProcessEnded at the end of the output, LineTooLong, or what ``fail`` was given.
         """
@@ -139,7 +141,7 @@ class Process:
         except TimeoutError:
             if self._failure is not None:
                 raise self._failure from None
-            return []
+            return None
         finally:
             self._waiting = None
         if not data:
@@ -180,6 +182,7 @@ class Process:
         self.kill()  # also whatever the child may have started in its group and left behind
         self._close_pipes()
         await self._gone(REAP_TIMEOUT)
+        self._transport.close()
         self._stderr_reader.cancel()
         await asyncio.wait({self._stderr_reader})
 
@@ -190,10 +193,11 @@ class Process:
                 await self._child.wait()
 
     def _close_pipes(self) -> None:
-        """At once, not when the garbage collector comes by."""
-        transport = getattr(self._child, "_transport", None)
-        if transport is not None:
-            transport.close()
+        """Before the transport itself, whose close() may reap the child and lose its exit code."""
+        for descriptor in range(3):
+            pipe = self._transport.get_pipe_transport(descriptor)
+            if pipe is not None:
+                pipe.close()
 
     def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError, PermissionError):

@@ -81,6 +81,7 @@ class Session:
         self._process = process
         self._ids = (f"proxy-{n}" for n in itertools.count(1))
         self._unreadable: LineError | None = None
+        self._initialize_id = ""
         self._answered = False
         self._heard_at = self.started
         self._settled = True
@@ -118,20 +119,24 @@ class Session:
         when it gets its first ones (2.1.330): every turn sets its own. Raises ProcessEnded or
         TimeoutError when the process is of no use.
         """
-        request_id = next(self._ids)
-        rehearsal = [
-            stream_json.control(next(self._ids), "set_model", model=model),
-            stream_json.control(next(self._ids), "apply_flag_settings", settings={"env": {}}),
-            stream_json.control(request_id, "list_models"),
+        rehearsal: dict[str, tuple[str, dict[str, Any]]] = {
+            (list_models := next(self._ids)): ("list_models", {}),
+            next(self._ids): ("set_model", {"model": model}),
+            next(self._ids): ("apply_flag_settings", {"settings": {"env": {}}}),
+        }
+        requests = [
+            stream_json.control(id_, kind, **rest) for id_, (kind, rest) in rehearsal.items()
         ]
-        await self._process.write(b"".join(rehearsal), WRITE_TIMEOUT)
+        await self._process.write(b"".join(requests), WRITE_TIMEOUT)
         deadline = time.monotonic() + START_TIMEOUT
         while time.monotonic() < deadline:
-            for line in await self._read(deadline - time.monotonic()):
-                match line:
-                    case ControlResponseLine(response=reply) if reply.request_id == request_id:
-                        self.models = parse_list(reply.response)
-                        return self.models
+            for line in await self._read(deadline - time.monotonic()) or ():
+                if isinstance(line, ControlResponseLine):
+                    rehearsal.pop(line.response.request_id, None)
+                    if line.response.request_id == list_models:
+                        self.models = parse_list(line.response.response)
+            if not rehearsal:
+                return self.models
         raise TimeoutError
 
     async def run(
@@ -151,6 +156,9 @@ class Session:
             yield []
         while not self._settled:
             batch = await self._next(silence)
+            if batch is None:
+                yield []
+                continue
             events: list[Event] = []
             try:
                 for line in batch:
@@ -164,7 +172,7 @@ class Session:
             if answer.goes_on_by_itself:
                 self._process.kill()
                 self._settled = True
-            if events or not batch:
+            if events:
                 yield events
 
     async def _open(
@@ -187,9 +195,9 @@ class Session:
             received = False
             while not received:
                 batch = await self._next(silence)
-                if not batch:
+                if batch is None:
                     yield
-                for line in batch:
+                for line in batch or ():
                     if isinstance(line, ResultLine):
                         received = True
                         if not line.is_error:
@@ -199,8 +207,11 @@ class Session:
 
     def _configuration(self, conversation: Conversation) -> list[bytes]:
         settings = flag_settings(conversation.options)
+        self._initialize_id = next(self._ids)
         return [
-            stream_json.control(next(self._ids), "initialize", systemPrompt=[conversation.system]),
+            stream_json.control(
+                self._initialize_id, "initialize", systemPrompt=[conversation.system]
+            ),
             stream_json.control(next(self._ids), "set_model", model=conversation.model),
             stream_json.control(next(self._ids), "apply_flag_settings", settings=settings),
         ]
@@ -213,8 +224,8 @@ class Session:
         except TimeoutError:
             raise UpstreamTimeout("Claude Code does not read its input") from None
 
-    async def _next(self, silence: float) -> list[Line]:
-        """Decoded lines as they come, none after a HEARTBEAT of silence."""
+    async def _next(self, silence: float) -> list[Line] | None:
+        """Decoded lines as they come, None after a HEARTBEAT of silence."""
         try:
             batch = await self._read(min(HEARTBEAT, silence))
         except ProcessEnded as ended:
@@ -222,27 +233,37 @@ class Session:
         except (LineError, LineTooLong) as error:
             raise BadUpstream(f"Claude Code sent what cannot be read: {error}") from None
         now = time.monotonic()
-        if batch:
-            self._answered = True
+        if batch is not None:
+            self._answered = self._answered or any(map(self._is_answer, batch))
             self._heard_at = now
         elif now - self._heard_at >= silence:
             raise UpstreamTimeout(f"Claude Code has been silent for {silence:g} seconds")
         return batch
+
+    def _is_answer(self, line: Line) -> bool:
+        """Whether the CLI has begun with this conversation, so that another may not take it."""
+        if isinstance(line, ControlResponseLine):
+            return line.response.request_id == self._initialize_id
+        return True
 
     def _ended(self, ended: ProcessEnded) -> Exception:
         if not self._answered:
             return DiedUnused(str(ended))
         return ProxyError(f"Claude Code {ended} before its answer was whole")
 
-    async def _read(self, timeout: float) -> list[Line]:  # noqa: ASYNC109 - silence, no error
-        """Lines that matter. What is no JSON object at all (a warning, a banner) is counted.
+    async def _read(self, timeout: float) -> list[Line] | None:  # noqa: ASYNC109 - no error
+        """Lines that matter, perhaps none of those that came; None after ``timeout`` s of silence.
 
-        Raises LineError for one that is an object but cannot be read, after those before it.
+        What is no JSON object at all (a warning, a banner) is counted. Raises LineError for one
+        that is an object but cannot be read, after those before it.
         """
         if self._unreadable is not None:
             raise self._unreadable
         decoded: list[Line] = []
-        for raw in await self._process.read(timeout):
+        lines = await self._process.read(timeout)
+        if lines is None:
+            return None
+        for raw in lines:
             if not raw.lstrip().startswith(b"{"):
                 self.unknown_lines += bool(raw.strip())
                 continue
@@ -283,7 +304,7 @@ class Session:
                 request = stream_json.control(next(self._ids), "interrupt")
                 await self._process.write(request, WRITE_TIMEOUT)
                 while not self._settled:
-                    for line in await self._read(INTERRUPT_GRACE):
+                    for line in await self._read(INTERRUPT_GRACE) or ():
                         if isinstance(line, ResultLine):
                             self.report.cost_usd = line.total_cost_usd
                             self._settled = True

@@ -16,7 +16,7 @@ IMAGE_TYPES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 
 
 def to_image(url: str, param: str) -> Image:
-    if url.startswith(("http://", "https://")):
+    if url[:8].lower().startswith(("http://", "https://")):
         return Image(url=url)
     media_type, data = parse_data_url(url, param)
     if media_type not in IMAGE_TYPES:
@@ -41,7 +41,7 @@ def to_document(url: str | None, filename: str | None, param: str) -> Document:
 
 def parse_data_url(url: str, param: str) -> tuple[str, str]:
     """Media type and base64 of a ``data:`` URL. Raises InvalidRequest."""
-    match = re.match(r"data:([\w.+-]+/[\w.+-]+)(?:;[\w.+=-]+)*?;base64,", url, re.IGNORECASE)
+    match = re.match(r"data:([\w.+-]+/[\w.+-]+)(?:;[^;,]{0,200}){0,8}?;base64,", url, re.IGNORECASE)
     if match is None:
         raise InvalidRequest(
             "Expected a base64 data: URL or, for an image, an http(s) URL",

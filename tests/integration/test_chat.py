@@ -5,10 +5,7 @@ from __future__ import annotations
 import pytest
 from openai import NotFoundError, OpenAI
 
-from tests.lab import KEY, sse, system_upstream, turns_upstream
-
-PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-PDF = "JVBERi0xLjQK"
+from tests.lab import KEY, PDF, PNG, sse, system_upstream, turns_upstream
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,7 @@ import uuid
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.lab import system_upstream, turns_upstream
-
-PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-PDF = "JVBERi0xLjQK"
+from tests.lab import PDF, PNG, system_upstream, turns_upstream
 
 tricky = st.sampled_from(
     [

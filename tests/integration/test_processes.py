@@ -290,9 +290,7 @@ def test_a_spare_is_renewed_when_the_cli_is_replaced_or_it_grows_old(start, tmp_
     daemon = start("--claude", str(link))
     before = daemon.log.wait_for("claude.spare_ready")["pid"]
     copy = tmp_path / "another"
-    os.link(real, copy) if os.stat(real).st_dev == os.stat(tmp_path).st_dev else shutil.copy(
-        real, copy
-    )
+    shutil.copy(real, copy)
     fresh = tmp_path / "new"
     fresh.symlink_to(copy)
     fresh.replace(link)
@@ -333,6 +331,7 @@ def test_a_taken_port_is_said_and_is_exit_code_69(daemon, tmp_path):
         env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
         capture_output=True,
         text=True,
+        check=False,
     )
     assert done.returncode == 69
     assert done.stderr.splitlines()[-1] == (
