@@ -56,10 +56,12 @@ class Turn:
         for last_try in (False, True):
             session, self.warm = await self._pool.take()
             self._session = session
+            flows = False
             try:
                 async for batch in session.run(self._conversation, self._pool.silence):
                     self.report = session.report
-                    if batch:
+                    if batch and not flows:
+                        flows = True
                         self._pool.refill_soon()
                     yield batch
                 return  # noqa: TRY300 - an else would belong to the whole loop

@@ -264,7 +264,7 @@ class Session:
         if lines is None:
             return None
         for raw in lines:
-            if not raw.lstrip().startswith(b"{"):
+            if raw[:1] != b"{" and not raw.lstrip().startswith(b"{"):
                 self.unknown_lines += bool(raw.strip())
                 continue
             try:
