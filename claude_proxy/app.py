@@ -117,8 +117,7 @@ class Api:
         if without_effect := chat.ignored(body, sampling=sampling):
             headers["x-claude-proxy-ignored"] = ", ".join(without_effect)
 
-        async def send_answer(send: Send) -> None:
-            outgoing = Outgoing(self._pool, turn, exchange, send, headers)
+        async def write(outgoing: Outgoing) -> None:
             if wanted.stream:
                 options = wanted.stream_options
                 include_usage = bool(options and options.include_usage)
@@ -126,20 +125,24 @@ class Api:
             else:
                 await outgoing.whole(completion.to_completion)
 
-        return Answering(send_answer)
+        return Answering(lambda send: Outgoing(self._pool, turn, exchange, send, headers), write)
 
 
 class Answering(Response):
     """A response that a turn writes by itself while the client stays connected."""
 
-    def __init__(self, work: Callable[[Send], Awaitable[None]]) -> None:
+    def __init__(
+        self, begin: Callable[[Send], Outgoing], write: Callable[[Outgoing], Awaitable[None]]
+    ) -> None:
         super().__init__()
-        self._work = work
+        self._begin = begin
+        self._write = write
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = scope["claude_proxy.exchange"]
-        stayed = await while_connected(receive, self._work(send))
-        if not stayed:
+        outgoing = self._begin(send)
+        exchange.fields["client_gone"] = False
+        if not await while_connected(receive, self._write(outgoing), lambda: outgoing.sent):
             exchange.fields["client_gone"] = True
             exchange.status = exchange.status or CLIENT_GONE
 

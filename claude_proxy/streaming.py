@@ -43,6 +43,7 @@ class Outgoing:
         self._exchange = exchange
         self._send = send
         self._headers = headers
+        self.sent = False
 
     async def stream(self, translator: Translator) -> None:
         """Raises ProxyError as long as nothing has been sent."""
@@ -112,14 +113,22 @@ class Outgoing:
 
     async def _body(self, body: bytes, *, more: bool) -> None:
         await self._send({"type": "http.response.body", "body": body, "more_body": more})
+        self.sent = not more
 
 
-async def while_connected(receive: Receive, work: Awaitable[None]) -> bool:
-    """Runs ``work``; cancels it and returns False when the client leaves first."""
+async def while_connected(
+    receive: Receive, work: Awaitable[None], is_sent: Callable[[], bool]
+) -> bool:
+    """Runs ``work``; cancels it and returns False when the client leaves before all is sent.
+
+    After that a disconnect means nothing, and the turn may still tell what it has cost.
+    """
     task = asyncio.ensure_future(work)
     watcher = asyncio.create_task(disconnected(receive))
     try:
         await asyncio.wait({task, watcher}, return_when=asyncio.FIRST_COMPLETED)
+        if is_sent():
+            await asyncio.wait({task})
         left = not task.done()
     finally:
         for running in (task, watcher):

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Coroutine, Mapping
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -58,12 +58,13 @@ class Turn:
             self._session = session
             flows = False
             try:
-                async for batch in session.run(self._conversation, self._pool.silence):
-                    self.report = session.report
-                    if batch and not flows:
-                        flows = True
-                        self._pool.refill_soon()
-                    yield batch
+                async with aclosing(session.run(self._conversation, self._pool.silence)) as run:
+                    async for batch in run:
+                        self.report = session.report
+                        if batch and not flows:
+                            flows = True
+                            self._pool.refill_soon()
+                        yield batch
                 return  # noqa: TRY300 - an else would belong to the whole loop
             except DiedUnused as died:
                 log.warning("claude.died_unused", pid=session.pid, reason=str(died))
@@ -96,7 +97,7 @@ class Pool:
         self._admission = Admission(
             settings.max_concurrency, settings.queue, settings.queue_timeout
         )
-        self._directory = Path(tempfile.gettempdir())
+        self._directory: Path | None = None
         self._spares: list[Session] = []
         self._turns: set[Turn] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -112,8 +113,6 @@ class Pool:
         self._stamp = self._examined = cli.stamp()
 
     async def __aenter__(self) -> Self:
-        # Empty and private: the CLI tells the model its working directory.
-        self._directory = Path(tempfile.mkdtemp(prefix="claude-proxy-"))
         self._own(self._tend(), "tend")
         self._changed.set()
         return self
@@ -126,11 +125,12 @@ class Pool:
         while self._spares:
             self.retire(self._spares.pop())
         for task in self._tasks:
-            if task.get_name() in ("tend", "warm"):
+            if task.get_name() == "tend":
                 task.cancel()
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
-        shutil.rmtree(self._directory, ignore_errors=True)
+        if self._directory is not None:
+            shutil.rmtree(self._directory, ignore_errors=True)
 
     @property
     def stats(self) -> Stats:
@@ -147,8 +147,9 @@ class Pool:
         async with self._admission.slot():
             self._turns.add(turn)
             try:
-                async for batch in turn.events():
-                    yield batch
+                async with aclosing(turn.events()) as batches:
+                    async for batch in batches:
+                        yield batch
             finally:
                 self._turns.discard(turn)
                 await turn.close()
@@ -206,6 +207,10 @@ class Pool:
         return self.models
 
     async def _spawn(self) -> Session:
+        """In an empty private directory: the CLI tells the model where it works."""
+        if self._directory is None or not self._directory.is_dir():  # /tmp is tidied now and then
+            place = self._environment.get("XDG_RUNTIME_DIR")
+            self._directory = Path(tempfile.mkdtemp(prefix="claude-proxy-", dir=place))
         return await Session.spawn(self.cli, self._environment, self._directory)
 
     async def _warm(self, session: Session) -> None:

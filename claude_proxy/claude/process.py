@@ -20,7 +20,7 @@ REAP_TIMEOUT = 2.0
 PR_SET_PDEATHSIG = 1
 
 
-class LineTooLong(Exception):
+class LineTooLong(ValueError):
     """A line above LONGEST_LINE bytes."""
 
 

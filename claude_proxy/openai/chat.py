@@ -214,7 +214,7 @@ def to_conversation(request: ChatRequest, model: str, *, sampling: bool) -> Conv
         temperature=request.temperature if sampling else None,
         top_p=request.top_p if sampling else None,
     )
-    return Conversation(model, "\n\n".join(filter(None, system)), tuple(messages), options)
+    return Conversation(model, "\n\n".join(filter(str.strip, system)), tuple(messages), options)
 
 
 def stop_sequences(stop: str | list[str] | None) -> tuple[str, ...]:

@@ -136,5 +136,5 @@ def test_every_turn_arrives_as_it_was(daemon, simulator, drawn):
     assert answer.status_code == 200, answer.text
     (request,) = simulator.requests(tag)
     assert turns_upstream(request["body"]) == as_turns(steps)
-    prompt = "\n\n".join(value for value in system if value)
-    assert system_upstream(request["body"]) == ([prompt] if prompt.strip() else [])
+    prompt = "\n\n".join(value for value in system if value.strip())
+    assert system_upstream(request["body"]) == ([prompt] if prompt else [])

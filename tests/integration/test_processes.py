@@ -259,6 +259,7 @@ def test_the_log_has_one_line_for_a_request_and_no_word_of_it(daemon, tag):
             "stream": True,
             "status": 200,
             "finish_reason": "stop",
+            "client_gone": False,
         }.items()
     )
     assert 0 < done["ttft_ms"] <= done["duration_ms"]
