@@ -567,4 +567,4 @@ def written(message: Message) -> dict:
 def test_any_valid_conversation_is_translated_without_loss(system, history):
     leading = [{"role": "system", "content": text} for text in system]
     conversation = translated(*leading, *map(written, history))
-    assert conversation == Conversation("opus", "\n\n".join(system), history)
+    assert conversation == Conversation("opus", "\n\n".join(filter(str.strip, system)), history)
