@@ -102,8 +102,7 @@ class Api:
     async def get_model(self, request: Request) -> Response:
         known = await self._pool.fresh_models()
         name = request.path_params["model"]
-        known.resolve(name)
-        return json_response(models.to_model(name))
+        return json_response(models.to_model(known.resolve(name)))
 
     async def chat_completions(self, request: Request) -> Response:
         exchange = exchange_of(request)

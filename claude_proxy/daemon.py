@@ -56,8 +56,9 @@ class Server(uvicorn.Server):
     def _on_signal(self, number: signal.Signals) -> None:
         if self.should_exit:
             log.warning("daemon.stop_at_once", signal=number.name)
-            self.force_exit = True
             self._pool.stop(ShuttingDown("claude-proxy was told to stop at once"))
+            loop = asyncio.get_running_loop()
+            loop.call_later(FAREWELL, setattr, self, "force_exit", True)  # noqa: FBT003
             return
         stats = self._pool.stats
         log.info("daemon.draining", signal=number.name, running=stats.running, queued=stats.queued)
@@ -85,14 +86,22 @@ def listen(settings: Settings) -> socket.socket:
         made = socket.create_server(address, family=family, backlog=BACKLOG)
     except OSError as error:
         where = f"{settings.host}:{settings.port}"
-        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error
-        raise PortTaken(f"cannot listen on {where}: {reason}") from None
+        if isinstance(error, socket.gaierror):
+            hint = "this machine knows no such address; see --host and the variable HOST"
+            raise PortTaken(f"cannot listen on {where}: {hint}") from None
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise PortTaken(f"cannot listen on {where}: {reason}; see --port and --host") from None
     return socket.socket(fileno=made.detach())
 
 
 def address_of(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def warn_without_login(pool: Pool) -> None:
+    if (await pool.login()).logged_in is False:
+        log.warning("claude.not_logged_in", note="run `claude` once as this user and log in")
 
 
 def watch_children_without_threads() -> None:
@@ -120,7 +129,12 @@ async def serve(settings: Settings, key: ApiKey, environ: Mapping[str, str]) -> 
         @asynccontextmanager
         async def lifespan(_: Any) -> AsyncGenerator[None, None]:
             async with pool:
-                yield
+                asking = asyncio.create_task(warn_without_login(pool))
+                try:
+                    yield
+                finally:
+                    asking.cancel()
+                    await asyncio.wait({asking})
 
         config = uvicorn.Config(
             app.build(settings, pool, key, lifespan),
@@ -136,12 +150,15 @@ async def serve(settings: Settings, key: ApiKey, environ: Mapping[str, str]) -> 
         log.info(
             "daemon.listening",
             address=address_of(listener),
+            base_url=address_of(listener) + "/v1",
             version=__version__,
             claude=str(cli.path),
             claude_version=cli.version,
             key_from=key.source,
             simulated=settings.demo,
         )
+        if settings.host not in ("127.0.0.1", "::1", "localhost"):
+            log.warning("daemon.exposed", note="others can reach this address; the key protects it")
         if settings.demo:
             log.warning("daemon.demo", note="answers are simulated: no model is asked, no cost")
         server = Server(config, pool, settings.drain_timeout)

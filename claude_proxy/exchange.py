@@ -69,7 +69,8 @@ def authorise(key: ApiKey, headers: Headers) -> None:
         )
     if not any(key.matches(candidate.encode("latin-1")) for candidate in candidates):
         raise InvalidApiKey(
-            "The API key is not this proxy's key. `claude-proxy key` prints the right one."
+            "The API key is not this proxy's key, which is the one that it was started with, or "
+            "else the one that `claude-proxy key` prints."
         )
 
 

@@ -100,7 +100,7 @@ class Outgoing:
                 "input_tokens": report.usage.prompt,
                 "cached_tokens": report.usage.cache_read,
                 "output_tokens": report.usage.output,
-                "cost_usd": report.cost_usd,
+                "cost_usd": None if report.cost_usd is None else round(report.cost_usd, 6),
                 "retries": report.retries,
             }
 

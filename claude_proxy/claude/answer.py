@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from claude_proxy.claude.failures import Failure
 from claude_proxy.claude.stream_json import (
@@ -47,6 +47,12 @@ class Report:
     usage: Usage = field(default_factory=Usage)
     cost_usd: float | None = None
     retries: int = 0
+
+    def settle(self, line: ResultLine) -> None:
+        """The turn's end tells the cost, and what was said of an answer that was cut."""
+        self.cost_usd = line.total_cost_usd
+        said = sum(used.outputTokens for used in (line.modelUsage or {}).values())
+        self.usage = replace(self.usage, output=max(self.usage.output, said))
 
 
 class Answer:
@@ -120,7 +126,7 @@ class Answer:
 
     def _result(self, line: ResultLine) -> None:
         self.settled = True
-        self.report.cost_usd = line.total_cost_usd
+        self.report.settle(line)
         if self.finished:
             return
         self._use(line.usage)

@@ -48,10 +48,13 @@ def to_turns(messages: Sequence[Message]) -> list[Turn]:
         else:
             turns.append(Turn(message.role, content))
     if not turns or turns[-1].role != "user":
-        raise InvalidRequest("the last message holds nothing to answer", param="messages")
+        raise InvalidRequest(
+            "There is nothing to answer: no user message, or a blank one at the end",
+            param="messages",
+        )
     if turns[0].role != "user":
         raise InvalidRequest(
-            "the first message after the system prompt must be a user's: Claude takes no "
+            "The first message after the system prompt must be a user's: Claude takes no "
             "conversation that begins with the assistant",
             param="messages",
         )

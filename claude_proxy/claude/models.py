@@ -73,7 +73,7 @@ class Models:
         """The name that the CLI takes for ``name``. Raises ModelNotFound."""
         wanted = name.strip().lower()
         if len(wanted) > LONGEST_NAME:
-            raise ModelNotFound("The name of the model is too long")
+            raise ModelNotFound("The name of the model is too long", param="model")
         for pattern, model in self._aliases.items():
             if wanted and re.fullmatch(re.escape(pattern).replace(r"\*", ".*"), wanted, re.DOTALL):
                 return self._known(model) or model
@@ -83,7 +83,8 @@ class Models:
         if found is None:
             raise ModelNotFound(
                 f"The model '{name[:200]}' does not exist here. Known models: "
-                f"{', '.join(self.ids())}. Other names can be mapped with --model-alias."
+                f"{', '.join(self.ids())}. Other names can be mapped with --model-alias.",
+                param="model",
             )
         return found
 

@@ -21,7 +21,7 @@ from claude_proxy.claude.models import ModelInfo, parse_list
 from claude_proxy.claude.process import LineTooLong, Process, ProcessEnded
 from claude_proxy.claude.stream_json import ControlResponseLine, Line, LineError, ResultLine
 from claude_proxy.conversation import Conversation, Effort, Event, Options
-from claude_proxy.errors import BadUpstream, ProxyError, UpstreamTimeout
+from claude_proxy.errors import BadUpstream, ModelNotFound, ProxyError, UpstreamTimeout
 
 log = structlog.get_logger()
 
@@ -83,7 +83,7 @@ class Session:
         self._process = process
         self._ids = (f"proxy-{n}" for n in itertools.count(1))
         self._unreadable: LineError | None = None
-        self._initialize_id = ""
+        self._initialize_id = self._set_model_id = ""
         self._answered = False
         self._heard_at = self.started
         self._settled = True
@@ -209,12 +209,12 @@ class Session:
 
     def _configuration(self, conversation: Conversation) -> list[bytes]:
         settings = flag_settings(conversation.options)
-        self._initialize_id = next(self._ids)
+        self._initialize_id, self._set_model_id = next(self._ids), next(self._ids)
         return [
             stream_json.control(
                 self._initialize_id, "initialize", systemPrompt=[conversation.system]
             ),
-            stream_json.control(next(self._ids), "set_model", model=conversation.model),
+            stream_json.control(self._set_model_id, "set_model", model=conversation.model),
             stream_json.control(next(self._ids), "apply_flag_settings", settings=settings),
         ]
 
@@ -236,11 +236,26 @@ class Session:
             raise BadUpstream(f"Claude Code sent what cannot be read: {error}") from None
         now = time.monotonic()
         if batch is not None:
+            self._check_configuration(batch)
             self._answered = self._answered or any(map(self._is_answer, batch))
             self._heard_at = now
         elif now - self._heard_at >= silence:
             raise UpstreamTimeout(f"Claude Code has been silent for {silence:g} seconds")
         return batch
+
+    def _check_configuration(self, batch: list[Line]) -> None:
+        """A model that the CLI does not know leaves its default, dearer one in force (2.1.330).
+
+        The process ends before it has asked the API, which it does some 50 ms later.
+        """
+        for line in batch:
+            if isinstance(line, ControlResponseLine) and line.response.subtype == "error":
+                self._process.kill()
+                self._settled = True
+                reason = (line.response.error or "")[:200]
+                if line.response.request_id == self._set_model_id:
+                    raise ModelNotFound(f"Claude Code refuses the model: {reason}", param="model")
+                raise BadUpstream(f"Claude Code refuses its configuration: {reason}")
 
     def _is_answer(self, line: Line) -> bool:
         """Whether the CLI has begun with this conversation, so that another may not take it."""
@@ -308,5 +323,5 @@ class Session:
                 while not self._settled:
                     for line in await self._read(INTERRUPT_GRACE) or ():
                         if isinstance(line, ResultLine):
-                            self.report.cost_usd = line.total_cost_usd
+                            self.report.settle(line)
                             self._settled = True

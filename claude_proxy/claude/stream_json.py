@@ -85,6 +85,12 @@ class RateLimitLine(msgspec.Struct):
     rate_limit_info: RateLimitInfo
 
 
+class ModelUsage(msgspec.Struct):
+    """Of the whole process so far; holds an estimate of what an interrupted answer has said."""
+
+    outputTokens: int = 0  # noqa: N815 - the CLI's name
+
+
 class ResultLine(msgspec.Struct):
     """The end of a turn, or (``num_turns`` 0) the receipt of a line that asked for none."""
 
@@ -96,6 +102,7 @@ class ResultLine(msgspec.Struct):
     errors: list[str] | None = None
     total_cost_usd: float = 0.0
     usage: Usage | None = None
+    modelUsage: dict[str, ModelUsage] | None = None  # noqa: N815 - the CLI's name
 
 
 class ControlReply(msgspec.Struct):

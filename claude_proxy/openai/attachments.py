@@ -12,7 +12,14 @@ import re
 from claude_proxy.conversation import Document, Image
 from claude_proxy.errors import InvalidRequest
 
-IMAGE_TYPES = ("image/jpeg", "image/png", "image/gif", "image/webp")
+# What a file of each kind begins with; the API refuses one that is not what it is said to be.
+SIGNATURES = {
+    "image/jpeg": rb"\xff\xd8\xff",
+    "image/png": rb"\x89PNG\r\n\x1a\n",
+    "image/gif": rb"GIF8[79]a",
+    "image/webp": rb"RIFF....WEBP",
+}
+IMAGE_TYPES = tuple(SIGNATURES)
 
 
 def to_image(url: str, param: str) -> Image:
@@ -24,6 +31,10 @@ def to_image(url: str, param: str) -> Image:
             f"An image must be one of {', '.join(IMAGE_TYPES)}",
             param=param,
             code="invalid_value",
+        )
+    if not re.match(SIGNATURES[media_type], base64.b64decode(data[:32]), re.DOTALL):
+        raise InvalidRequest(
+            f"The image is no {media_type}, or it is broken", param=param, code="invalid_value"
         )
     return Image(media_type, data)
 

@@ -41,7 +41,9 @@ def invalid(problem: str) -> InvalidRequest:
     param = place.removeprefix("$").lstrip(".")
     if missing := re.fullmatch(r"Object missing required field `(\w+)`", message):
         param = f"{param}.{missing[1]}" if param else missing[1]
-    return InvalidRequest(message[:LONGEST_MESSAGE], param=param or None)
+    message = message[:LONGEST_MESSAGE]
+    # SDKs show the message only, so the place stands in it too.
+    return InvalidRequest(f"{param}: {message}" if param else message, param=param or None)
 
 
 def names_beyond(effective: frozenset[str], body: bytes) -> list[str]:

@@ -174,7 +174,7 @@ def refuse_what_is_not_there(request: ChatRequest) -> None:
     for param, offends in offending.items():
         if offends:
             raise InvalidRequest(
-                f"'{param}' with this value is not supported by claude-proxy",
+                f"claude-proxy does not support this value of '{param}'",
                 param=param,
                 code="unsupported_parameter",
             )

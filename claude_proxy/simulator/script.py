@@ -120,7 +120,8 @@ def _forced_text(body: Json) -> str:
     blocks = last_user_blocks(body)
     wrote, said = strip("\n".join(texts(blocks))), "You wrote"
     if not wrote:
-        wrote, said = "\n".join(tool_result_texts(blocks)), "The tool said"
+        results = tool_result_texts(blocks)
+        wrote, said = "\n".join(results), "The tool said" if results else "You wrote"
     return f'This is a simulated answer: no model was asked. {said}: "{wrote[:QUOTED]}"'
 
 

@@ -268,6 +268,23 @@ def test_an_alias_maps_foreign_names(start, simulator, tag):
     assert answer["model"] == simulator.wait(tag)["model"] == "claude-haiku-5-5"
 
 
+@pytest.mark.parametrize("flags", [("--model", "gpt-4"), ("--model-alias", "sonnet=gpt-4")])
+def test_a_name_that_the_cli_refuses_never_becomes_another_model(start, simulator, tag, flags):
+    daemon = start(*flags)
+    answer = daemon.chat(tag, model=None if flags[0] == "--model" else "sonnet")
+    assert answer.status_code == 404
+    assert answer.json()["error"]["code"] == "model_not_found"
+    assert "gpt-4" in answer.json()["error"]["message"]
+    assert simulator.requests(tag) == []
+
+
+def test_a_picture_that_is_none_is_refused(daemon):
+    url = "data:image/png;base64,aGVsbG8="
+    answer = daemon.chat([{"role": "user", "content": [{"type": "image_url", "image_url": url}]}])
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "messages[0].content[0].image_url.url"
+
+
 def test_a_prompt_of_several_megabytes_arrives_whole(daemon, simulator, tag):
     big = f"{tag} " + 'äöü→ \\n"x" ' * 200_000
     assert daemon.chat(big).status_code == 200

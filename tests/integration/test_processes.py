@@ -150,6 +150,13 @@ def test_a_second_sigterm_ends_it_at_once(connect, start, simulator, tag):
     daemon.process.send_signal(signal.SIGTERM)
     daemon.log.wait_for("daemon.draining")
     assert daemon.terminate() == 0
+    assert sse(read_all(connection).decode())[-1]["error"]["code"] == "service_unavailable"
+    assert not [line for line in daemon.log.lines if "Traceback" in line]
+
+
+def test_without_a_login_the_start_says_so(start):
+    daemon = start("--claude", FAKE)
+    assert "log in" in daemon.log.wait_for("claude.not_logged_in")["note"]
 
 
 def test_more_requests_than_turns_wait_and_more_than_the_queue_are_sent_away(start, simulator, tag):
@@ -281,6 +288,7 @@ def test_a_cut_turn_still_tells_what_it_cost(connect, start, simulator, tag):
     connection.close()
     done = daemon.log.wait_for("request.done", client_gone=True)
     assert done["input_tokens"] > 0
+    assert done["output_tokens"] > 1
     assert done["cost_usd"] > 0
 
 
@@ -336,7 +344,8 @@ def test_a_taken_port_is_said_and_is_exit_code_69(daemon, tmp_path):
     )
     assert done.returncode == 69
     assert done.stderr.splitlines()[-1] == (
-        f"claude-proxy: cannot listen on 127.0.0.1:{port}: Address already in use"
+        f"claude-proxy: cannot listen on 127.0.0.1:{port}: Address already in use; "
+        "see --port and --host"
     )
 
 

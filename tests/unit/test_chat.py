@@ -23,7 +23,7 @@ from claude_proxy.conversation import (
 from claude_proxy.errors import InvalidRequest
 from claude_proxy.openai import attachments, chat
 
-PIXEL = base64.b64encode(b"\x89PNG not really").decode()
+PIXEL = base64.b64encode(b"\x89PNG\r\n\x1a\n not really").decode()
 PNG = f"data:image/png;base64,{PIXEL}"
 PDF = f"data:application/pdf;base64,{PIXEL}"
 HELLO = {"role": "user", "content": "hello"}
@@ -395,8 +395,7 @@ def test_audio_is_refused_at_its_place():
     ],
 )
 def test_data_urls_are_read_as_clients_write_them(url, media_type, data):
-    (message,) = translated(user([{"type": "image_url", "image_url": {"url": url}}])).messages
-    assert message.parts == (Image(media_type, data),)
+    assert attachments.parse_data_url(url, "here") == (media_type, data)
 
 
 @pytest.mark.parametrize(
@@ -415,6 +414,8 @@ def test_data_urls_are_read_as_clients_write_them(url, media_type, data):
         "data:image/png;base64,ü",
         "data:image/png;base64,====",
         "data:image/png;base64,",
+        f"data:image/gif;base64,{PIXEL}",
+        "data:image/png;base64,aGVsbG8=",
     ],
 )
 def test_a_picture_that_cannot_be_read_is_refused_at_its_place(url):
@@ -436,10 +437,11 @@ def test_a_file_must_be_a_pdf_that_can_be_read(file):
 def test_base64_is_the_same_bytes_however_it_was_written(raw, gap, urlsafe, padded):
     encode = base64.urlsafe_b64encode if urlsafe else base64.b64encode
     text = encode(raw).decode().rstrip("=" if not padded else "")
-    url = "data:image/png;base64," + gap.join(text[at : at + 5] for at in range(0, len(text), 5))
-    (message,) = translated(user([{"type": "image_url", "image_url": {"url": url}}])).messages
-    (image,) = message.parts
-    assert image == Image("image/png", base64.b64encode(raw).decode())
+    url = "data:application/pdf;base64," + gap.join(
+        text[at : at + 5] for at in range(0, len(text), 5)
+    )
+    (message,) = translated(user([{"type": "file", "file": {"file_data": url}}])).messages
+    assert message.parts == (Document(base64.b64encode(raw).decode()),)
 
 
 # Tool calls and their results
@@ -508,12 +510,24 @@ def test_every_call_is_answered_once_right_after_it(messages, param):
 # Nothing is lost
 
 texts = st.text(max_size=8)
-pictures = st.binary(min_size=1, max_size=8).map(lambda raw: base64.b64encode(raw).decode())
+binaries = st.binary(min_size=1, max_size=8)
+pdfs = binaries.map(lambda raw: base64.b64encode(raw).decode())
+BEGINNINGS = {
+    "image/jpeg": b"\xff\xd8\xff",
+    "image/png": b"\x89PNG\r\n\x1a\n",
+    "image/gif": b"GIF89a",
+    "image/webp": b"RIFF\x00\n\xff\x01WEBP",
+}
+pictures = st.builds(
+    lambda kind, raw: Image(kind, base64.b64encode(BEGINNINGS[kind] + raw).decode()),
+    st.sampled_from(sorted(BEGINNINGS)),
+    binaries,
+)
 media = st.one_of(
     texts.map(Text),
-    st.builds(Image, st.sampled_from(attachments.IMAGE_TYPES), pictures),
+    pictures,
     st.just(Image(url="https://x.example/y.png")),
-    st.builds(Document, pictures, st.none() | texts),
+    st.builds(Document, pdfs, st.none() | texts),
 )
 objects = st.dictionaries(texts, st.none() | st.integers() | texts | st.lists(st.booleans()))
 

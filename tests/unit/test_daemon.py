@@ -45,7 +45,9 @@ def test_the_address_is_one_that_a_client_can_use():
 def test_a_taken_port_is_named():
     with listen(Settings(port=0)) as first:
         port = first.getsockname()[1]
-        with pytest.raises(PortTaken, match=rf"127\.0\.0\.1:{port}: Address already in use"):
+        with pytest.raises(
+            PortTaken, match=rf"127\.0\.0\.1:{port}: Address already in use; see --port"
+        ):
             listen(Settings(port=port))
 
 
