@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import msgspec
@@ -192,12 +191,7 @@ def named(
     return call
 
 
-def build(
-    settings: Settings,
-    pool: Pool,
-    key: ApiKey,
-    lifespan: Callable[[Any], AbstractAsyncContextManager[None]],
-) -> ASGIApp:
+def build(settings: Settings, pool: Pool, key: ApiKey) -> ASGIApp:
     """The whole ASGI application."""
     api = Api(settings, pool)
     table: list[tuple[str, Callable[[Request], Awaitable[Response]], str]] = [
@@ -217,4 +211,4 @@ def build(
         ClientDisconnect: on_disconnect,
         Exception: on_crash,
     }
-    return Front(Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan), key)
+    return Front(Starlette(routes=routes, exception_handlers=handlers), key)

@@ -7,9 +7,9 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncGenerator, Generator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from typing import Any
+from collections.abc import Generator, Mapping
+from contextlib import AsyncExitStack, contextmanager
+from typing import Self
 
 import structlog
 import uvicorn
@@ -17,13 +17,15 @@ import uvicorn
 from claude_proxy import __version__, app, demo
 from claude_proxy.api_key import ApiKey
 from claude_proxy.claude import cli as cli_on_disk
+from claude_proxy.claude.cli import Cli
 from claude_proxy.claude.pool import Pool
 from claude_proxy.errors import ShuttingDown
 from claude_proxy.settings import Settings
 
 log = structlog.get_logger()
 
-BACKLOG = 2_048
+# Also how many connections asyncio takes at once; out of descriptors it logs each failure.
+BACKLOG = 128
 # After the drain time each turn gets its error frame; this is for sending it.
 FAREWELL = 2.0
 
@@ -42,18 +44,11 @@ class Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """uvicorn's own raises the signal again at the end, which hides a clean exit."""
-        loop = asyncio.get_running_loop()
-        numbers = (signal.SIGTERM, signal.SIGINT)
-        for number in numbers:
-            loop.add_signal_handler(number, self._on_signal, number)
-        try:
-            yield
-        finally:
-            for number in numbers:
-                loop.remove_signal_handler(number)
+        """Nothing: uvicorn's own raises the signal again at the end, which hides a clean exit."""
+        yield
 
-    def _on_signal(self, number: signal.Signals) -> None:
+    def on_signal(self, number: signal.Signals) -> None:
+        """The first one drains, the second one ends every answer with an error."""
         if self.should_exit:
             log.warning("daemon.stop_at_once", signal=number.name)
             self._pool.stop(ShuttingDown("claude-proxy was told to stop at once"))
@@ -61,7 +56,13 @@ class Server(uvicorn.Server):
             loop.call_later(FAREWELL, setattr, self, "force_exit", True)  # noqa: FBT003
             return
         stats = self._pool.stats
-        log.info("daemon.draining", signal=number.name, running=stats.running, queued=stats.queued)
+        log.info(
+            "daemon.draining",
+            signal=number.name,
+            running=stats.running,
+            queued=stats.queued,
+            note="once more ends it at once",
+        )
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -112,55 +113,92 @@ def watch_children_without_threads() -> None:
         asyncio.set_child_watcher(watcher)
 
 
+class Signals:
+    """SIGTERM and SIGINT from the first moment to the last: to the server, or to what starts it."""
+
+    def __init__(self) -> None:
+        self.server: Server | None = None
+        self._task = asyncio.current_task()
+
+    def __enter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal, number)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)  # all that is left is to exit
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        if self.server is not None:
+            self.server.on_signal(number)
+        elif self._task is not None:
+            self._task.cancel()
+
+
 async def serve(settings: Settings, key: ApiKey, environ: Mapping[str, str]) -> None:
     """Runs until SIGTERM or SIGINT. Raises ConfigurationError or PortTaken before it listens."""
     watch_children_without_threads()
+    with Signals() as signals:
+        async with AsyncExitStack() as stack:
+            await run(settings, key, environ, stack, signals)
+        log.info("daemon.stopped")
+
+
+async def run(
+    settings: Settings,
+    key: ApiKey,
+    environ: Mapping[str, str],
+    stack: AsyncExitStack,
+    signals: Signals,
+) -> None:
     environment = cli_on_disk.child_environment(environ, settings.retries)
-    async with AsyncExitStack() as stack:
-        if settings.demo:
-            simulated = await stack.enter_async_context(demo.simulator())
-            environment = {
-                name: value for name, value in environment.items() if name not in demo.OVERRIDING
-            } | simulated
-        cli = await cli_on_disk.examine(cli_on_disk.find(settings.claude, environ), environment)
-        pool = Pool(cli, environment, settings)
-        listener = stack.enter_context(listen(settings))
+    if settings.demo:
+        simulated = await stack.enter_async_context(demo.simulator())
+        environment = {
+            name: value for name, value in environment.items() if name not in demo.OVERRIDING
+        } | simulated
+    cli = await cli_on_disk.examine(cli_on_disk.find(settings.claude, environ), environment)
+    listener = stack.enter_context(listen(settings))
+    pool = await stack.enter_async_context(Pool(cli, environment, settings))
+    config = uvicorn.Config(
+        app.build(settings, pool, key),
+        http="h11",
+        ws="none",
+        loop="asyncio",
+        lifespan="off",
+        backlog=BACKLOG,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.drain_timeout + FAREWELL),
+    )
+    say_what_runs(settings, key, cli, listener)
+    asking = asyncio.create_task(warn_without_login(pool))
+    stack.push_async_callback(end, asking)
+    signals.server = Server(config, pool, settings.drain_timeout)
+    await signals.server.serve(sockets=[listener])
 
-        @asynccontextmanager
-        async def lifespan(_: Any) -> AsyncGenerator[None, None]:
-            async with pool:
-                asking = asyncio.create_task(warn_without_login(pool))
-                try:
-                    yield
-                finally:
-                    asking.cancel()
-                    await asyncio.wait({asking})
 
-        config = uvicorn.Config(
-            app.build(settings, pool, key, lifespan),
-            http="h11",
-            ws="none",
-            loop="asyncio",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=int(settings.drain_timeout + FAREWELL),
-        )
-        log.info(
-            "daemon.listening",
-            address=address_of(listener),
-            base_url=address_of(listener) + "/v1",
-            version=__version__,
-            claude=str(cli.path),
-            claude_version=cli.version,
-            key_from=key.source,
-            simulated=settings.demo,
-        )
-        if settings.host not in ("127.0.0.1", "::1", "localhost"):
-            log.warning("daemon.exposed", note="others can reach this address; the key protects it")
-        if settings.demo:
-            log.warning("daemon.demo", note="answers are simulated: no model is asked, no cost")
-        server = Server(config, pool, settings.drain_timeout)
-        await server.serve(sockets=[listener])
-    log.info("daemon.stopped")
+async def end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait({task})
+
+
+def say_what_runs(settings: Settings, key: ApiKey, cli: Cli, listener: socket.socket) -> None:
+    log.info(
+        "daemon.listening",
+        address=address_of(listener),
+        base_url=address_of(listener) + "/v1",
+        version=__version__,
+        claude=str(cli.path),
+        claude_version=cli.version,
+        key_from=key.source,
+        simulated=settings.demo,
+    )
+    if settings.host not in ("127.0.0.1", "::1", "localhost"):
+        log.warning("daemon.exposed", note="others can reach this address; the key protects it")
+    if settings.demo:
+        log.warning("daemon.demo", note="answers are simulated: no model is asked, no cost")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
 import sys
 import tempfile
@@ -22,34 +21,39 @@ def listening_socket() -> socket.socket:
 @asynccontextmanager
 async def simulator() -> AsyncGenerator[dict[str, str], None]:
     """Runs the simulator; gives the environment that leads a CLI to it and to no login of yours."""
-    home = tempfile.mkdtemp(prefix="claude-proxy-demo-")
-    with listening_socket() as listener:
-        port = listener.getsockname()[1]
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "claude_proxy.simulator"),
-            *("--fd", str(listener.fileno()), "--until-stdin-closes"),
-            stdin=asyncio.subprocess.PIPE,
-            pass_fds=(listener.fileno(),),
-            process_group=0,
-            preexec_fn=die_with_parent(),
-        )
-    try:
-        yield {
-            "ANTHROPIC_BASE_URL": f"http://127.0.0.1:{port}",
-            "ANTHROPIC_API_KEY": "sk-simulated",
-            "CLAUDE_CONFIG_DIR": home,
-            "HOME": home,
-        }
-    finally:
-        if process.stdin is not None:
-            process.stdin.close()
+    with tempfile.TemporaryDirectory(
+        prefix="claude-proxy-demo-", ignore_cleanup_errors=True
+    ) as home:
+        with listening_socket() as listener:
+            port = listener.getsockname()[1]
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "claude_proxy.simulator"),
+                *("--fd", str(listener.fileno()), "--until-stdin-closes"),
+                stdin=asyncio.subprocess.PIPE,
+                pass_fds=(listener.fileno(),),
+                process_group=0,
+                preexec_fn=die_with_parent(),
+            )
         try:
-            async with asyncio.timeout(END_GRACE):
-                await process.wait()
-        except TimeoutError:
-            process.kill()
+            yield {
+                "ANTHROPIC_BASE_URL": f"http://127.0.0.1:{port}",
+                "ANTHROPIC_API_KEY": "sk-simulated",
+                "CLAUDE_CONFIG_DIR": home,
+                "HOME": home,
+            }
+        finally:
+            await end(process)
+
+
+async def end(process: asyncio.subprocess.Process) -> None:
+    if process.stdin is not None:
+        process.stdin.close()
+    try:
+        async with asyncio.timeout(END_GRACE):
             await process.wait()
-        shutil.rmtree(home, ignore_errors=True)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
 
 
 # Any of these in the user's environment would lead the CLI past the simulator.

@@ -5,6 +5,7 @@ Pure ASGI middleware: nothing is buffered and context variables hold.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 import time
@@ -12,7 +13,7 @@ from typing import Any
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -111,6 +112,11 @@ class Front:
             await self._app(scope, receive, send)
         except ProxyError as error:
             await error_response(error)(scope, receive, send)
+        except ClientDisconnect:
+            scope["claude_proxy.exchange"].fields["client_gone"] = True
+        except asyncio.CancelledError:
+            # uvicorn does this at its end to what could not be ended in time.
+            scope["claude_proxy.exchange"].fields["error"] = "cancelled"
         except Exception:
             # The client has its answer, or a connection that uvicorn closes in mid-answer.
             log.exception("request.crashed")

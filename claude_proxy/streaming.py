@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Protocol
 
 import structlog
-from starlette.types import Receive, Send
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive, Send
 
 from claude_proxy.claude.pool import Pool, Turn
 from claude_proxy.conversation import Answer, Event, Finished, fold
@@ -22,6 +23,8 @@ log = structlog.get_logger()
 
 KEEP_ALIVE = b": keep-alive\n\n"
 CLIENT_GONE = 499
+SEND_TIMEOUT = 120.0
+WATCH_INTERVAL = 0.25
 
 
 class Translator(Protocol):
@@ -109,11 +112,20 @@ class Outgoing:
         if length is not None:
             headers["content-length"] = str(length)
         raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
-        await self._send({"type": "http.response.start", "status": 200, "headers": raw})
+        await self._deliver({"type": "http.response.start", "status": 200, "headers": raw})
 
     async def _body(self, body: bytes, *, more: bool) -> None:
-        await self._send({"type": "http.response.body", "body": body, "more_body": more})
+        await self._deliver({"type": "http.response.body", "body": body, "more_body": more})
         self.sent = not more
+
+    async def _deliver(self, message: Message) -> None:
+        """A client that takes nothing for SEND_TIMEOUT seconds has gone; it may not keep a slot."""
+        try:
+            async with asyncio.timeout(SEND_TIMEOUT):
+                await self._send(message)
+        except TimeoutError:
+            self._exchange.fields["error"] = "client_takes_nothing"
+            raise ClientDisconnect from None
 
 
 async def while_connected(
@@ -140,5 +152,9 @@ async def while_connected(
 
 
 async def disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    """uvicorn stops reading when a client sends more than its request; asking anew resumes it."""
+    while True:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WATCH_INTERVAL):
+                if (await receive())["type"] == "http.disconnect":
+                    return

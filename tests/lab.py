@@ -154,6 +154,10 @@ class Daemon:
                 continue
         return found
 
+    def turns(self) -> dict[int, str]:
+        """The CLI processes that answer or wait to; not the short ones that are asked for facts."""
+        return {pid: line for pid, line in self.children().items() if "--print" in line}
+
     def terminate(self) -> int:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(WAIT)

@@ -48,6 +48,7 @@ class Turn:
         self._pool = pool
         self._conversation = conversation
         self._session: Session | None = None
+        self._failure: ProxyError | None = None
         self.report = Report()
         self.warm = False
 
@@ -56,6 +57,8 @@ class Turn:
         for last_try in (False, True):
             session, self.warm = await self._pool.take()
             self._session = session
+            if self._failure is not None:
+                raise self._failure
             flows = False
             try:
                 async with aclosing(session.run(self._conversation, self._pool.silence)) as run:
@@ -70,9 +73,12 @@ class Turn:
                 log.warning("claude.died_unused", pid=session.pid, reason=str(died))
                 await self.close()
                 if last_try:
-                    raise ProxyError(f"Claude Code {died} before it took the request") from None
+                    reason = f"Claude Code {died} before it took the request"
+                    raise ProxyError(reason) from None
 
     def fail(self, error: ProxyError) -> None:
+        """Ends it with ``error``, now or as soon as it has a process."""
+        self._failure = error
         if self._session is not None:
             self._session.fail(error)
 
@@ -103,7 +109,7 @@ class Pool:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._changed = asyncio.Event()
         self._refill: asyncio.TimerHandle | None = None
-        self._closing = False
+        self._closing: ProxyError | None = None
         self._failures = 0
         self._models_at = float("-inf")
         self._login = Login(None)
@@ -118,8 +124,7 @@ class Pool:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._closing = True
-        self.stop(ShuttingDown("claude-proxy is shutting down"))
+        self.stop(ShuttingDown("claude-proxy is shutting down", retry_after=1))
         if self._refill is not None:
             self._refill.cancel()
         while self._spares:
@@ -137,7 +142,8 @@ class Pool:
         return Stats(self._admission.running, self._admission.waiting, len(self._spares))
 
     def stop(self, error: ProxyError) -> None:
-        """Ends every running and waiting turn with ``error``."""
+        """Ends every running and waiting turn with ``error``, and refuses new ones."""
+        self._closing = error
         self._admission.fail_waiting(error)
         for turn in self._turns:
             turn.fail(error)
@@ -159,8 +165,8 @@ class Pool:
 
     async def take(self) -> tuple[Session, bool]:
         """A spare, or a process started now; and which of the two it is (True: a spare)."""
-        if self._closing:
-            raise ShuttingDown("claude-proxy is shutting down", retry_after=1)
+        if self._closing is not None:
+            raise self._closing
         self._changed_on_disk()
         while self._spares:
             session = self._spares.pop(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 import time
 from collections.abc import AsyncGenerator, Mapping
@@ -21,7 +22,13 @@ from claude_proxy.claude.models import ModelInfo, parse_list
 from claude_proxy.claude.process import LineTooLong, Process, ProcessEnded
 from claude_proxy.claude.stream_json import ControlResponseLine, Line, LineError, ResultLine
 from claude_proxy.conversation import Conversation, Effort, Event, Options
-from claude_proxy.errors import BadUpstream, ModelNotFound, ProxyError, UpstreamTimeout
+from claude_proxy.errors import (
+    BadUpstream,
+    ModelNotFound,
+    Overloaded,
+    ProxyError,
+    UpstreamTimeout,
+)
 
 log = structlog.get_logger()
 
@@ -30,6 +37,8 @@ WRITE_TIMEOUT = 60.0
 HEARTBEAT = 15.0
 # The answer is whole; what may still come is the turn's ``result`` with its cost.
 SETTLE_TIMEOUT = 2.0
+RETRY_AFTER = 5.0
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
 INTERRUPT_GRACE = 0.3
 END_GRACE = 0.3
 
@@ -94,7 +103,10 @@ class Session:
         try:
             process = await Process.spawn((cli.path, *ARGUMENTS), environment, directory)
         except OSError as error:
-            raise BadUpstream(f"Claude Code cannot be started: {error.strerror}") from None
+            message = f"Claude Code cannot be started: {error.strerror}"
+            if error.errno in EXHAUSTED:
+                raise Overloaded(message, retry_after=RETRY_AFTER) from None
+            raise BadUpstream(message) from None
         log.debug("claude.started", pid=process.pid, version=cli.version)
         return cls(cli, process)
 

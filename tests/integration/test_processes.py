@@ -71,7 +71,7 @@ def test_a_client_that_leaves_ends_its_turn(connect, start, simulator, tag, stre
     simulator.wait(tag, "held")
     if stream and moment == "hold":
         read_until(connection, b"w2 ")
-    assert len(daemon.children()) == 1
+    assert len(daemon.turns()) == 1
     left = time.monotonic()
     connection.close()
     assert wait_until(lambda: not daemon.children(), 3)
@@ -79,6 +79,18 @@ def test_a_client_that_leaves_ends_its_turn(connect, start, simulator, tag, stre
     assert simulator.wait(tag, "disconnected")["deltas"] == (0 if moment == "hold_before" else 3)
     done = daemon.log.wait_for("request.done", client_gone=True)
     assert done["status"] in (200, 499)
+
+
+def test_a_client_that_said_more_before_it_left_is_seen_to_leave(connect, start, simulator, tag):
+    daemon = start("--spares", "0")
+    connection = connect(daemon, f"{tag} [simulate tokens=9 hold_before={tag}]")
+    simulator.wait(tag, "held")
+    connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+    # What was sent has been taken by the daemon when a later request has been answered.
+    assert wait_until(lambda: health(daemon)["sessions"]["running"] == 1)
+    connection.close()
+    assert wait_until(lambda: not daemon.children(), 3)
+    simulator.wait(tag, "disconnected")
 
 
 def test_a_client_that_leaves_a_deaf_cli_ends_it_too(connect, start):
@@ -110,7 +122,7 @@ def test_nothing_outlives_a_daemon_that_is_killed(connect, start, simulator, tag
     daemon = start("--spares", "1")
     connect(daemon, f"{tag} [simulate tokens=9 hold={tag} hold_after=1]")
     simulator.wait(tag, "held")
-    assert wait_until(lambda: len(daemon.children()) == 2)
+    assert wait_until(lambda: len(daemon.turns()) == 2)
     daemon.process.kill()
     daemon.process.wait()
     assert wait_until(lambda: not daemon.children(), 2)
@@ -154,6 +166,58 @@ def test_a_second_sigterm_ends_it_at_once(connect, start, simulator, tag):
     assert not [line for line in daemon.log.lines if "Traceback" in line]
 
 
+def test_two_signals_while_turns_start_leave_nothing_and_answer_everybody(start):
+    daemon = start("--demo", "--spares", "3", "--max-concurrency", "4", upstream=None)
+    with ThreadPoolExecutor(8) as pool:
+        answers = [pool.submit(daemon.chat, f"go {n}") for n in range(8)]
+        assert wait_until(lambda: health(daemon)["sessions"]["running"] == 4)
+        daemon.process.send_signal(signal.SIGTERM)
+        daemon.log.wait_for("daemon.draining")
+        assert daemon.terminate() == 0
+        statuses = [answer.result(30).status_code for answer in answers]
+    assert set(statuses) <= {200, 503}
+    assert not [line for line in daemon.log.lines if "Traceback" in line]
+
+
+@pytest.mark.parametrize("moment", ["imports", "simulator", "listening"])
+def test_a_signal_during_the_start_is_obeyed(start, moment, tmp_path):
+    import subprocess
+    import sys
+
+    process = subprocess.Popen(
+        [sys.executable, "-m", "claude_proxy", "--demo", "--port", "0", "--log-level", "debug"],
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "TMPDIR": str(tmp_path)},
+        stderr=subprocess.PIPE,
+    )
+    with process.stderr:
+        if moment == "imports":
+            assert wait_until(lambda: handles_sigterm(process.pid))
+        elif moment == "simulator":
+            assert wait_until(lambda: list(tmp_path.glob("claude-proxy-demo-*")))
+        else:
+            process.stderr.readline()
+        process.terminate()
+        assert process.wait(10) == 0
+    assert not list(tmp_path.glob("claude-proxy-*"))
+
+
+def test_it_runs_with_its_standard_streams_closed(tmp_path):
+    import subprocess
+    import sys
+
+    state = tmp_path / ".local/state/claude-proxy/api-key"
+    process = subprocess.Popen(
+        [
+            *("sh", "-c", 'exec "$0" -m claude_proxy --port 0 --claude "$1" 0<&- 1>&- 2>&-'),
+            *(sys.executable, FAKE),
+        ],
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "TMPDIR": str(tmp_path)},
+    )
+    assert wait_until(lambda: state.exists() and list(tmp_path.glob("claude-proxy-*")))
+    process.terminate()
+    assert process.wait(10) == 0
+
+
 def test_without_a_login_the_start_says_so(start):
     daemon = start("--claude", FAKE)
     assert "log in" in daemon.log.wait_for("claude.not_logged_in")["note"]
@@ -192,7 +256,7 @@ def test_parallel_requests_each_get_their_own_answer(start, tag):
         words = [f"answer{n}" for n in range(9)]
         answers = list(pool.map(lambda w: daemon.chat(f"{tag} [simulate text={w}]").json(), words))
     assert [a["choices"][0]["message"]["content"] for a in answers] == words
-    assert health(daemon)["sessions"]["running"] == 0
+    assert wait_until(lambda: health(daemon)["sessions"]["running"] == 0)
 
 
 def test_a_slow_client_holds_the_cli_back(connect, start, tmp_path):
@@ -243,7 +307,7 @@ def test_no_prompt_reaches_an_argument_or_a_file(start, simulator, tag):
     daemon = start("--spares", "0")
     running = in_background(daemon.chat, f"{tag} [simulate hold={tag}]")
     simulator.wait(tag, "held")
-    (child,) = daemon.children().items()
+    (child,) = daemon.turns().items()
     assert tag not in child[1]
     assert tag.encode() not in Path(f"/proc/{child[0]}/environ").read_bytes()
     written = [path for path in daemon.home.rglob("*") if path.is_file()]
@@ -385,6 +449,13 @@ def test_a_key_is_made_when_none_is_given(start, tmp_path):
 
 def health(daemon) -> dict:
     return httpx.get(daemon.url + "/health", headers={"accept": "application/json"}).json()
+
+
+def handles_sigterm(pid: int) -> bool:
+    """Whether a process has a handler of its own for SIGTERM (bit 14 of SigCgt)."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+    return bool(caught & 1 << (signal.SIGTERM - 1))
 
 
 def listens(daemon) -> bool:
