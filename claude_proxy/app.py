@@ -140,7 +140,11 @@ class Answering(Response):
         exchange = scope["claude_proxy.exchange"]
         outgoing = self._begin(send)
         exchange.fields["client_gone"] = False
-        if not await while_connected(receive, self._write(outgoing), lambda: outgoing.sent):
+        try:
+            stayed = await while_connected(receive, self._write(outgoing), lambda: outgoing.sent)
+        except ClientDisconnect:
+            stayed = False
+        if not stayed:
             exchange.fields["client_gone"] = True
             exchange.status = exchange.status or CLIENT_GONE
 

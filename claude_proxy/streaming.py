@@ -50,22 +50,18 @@ class Outgoing:
 
     async def stream(self, translator: Translator) -> None:
         """Raises ProxyError as long as nothing has been sent."""
-        begun = done = False
+        begun = False
         try:
-            async for batch in self._batches():
-                if done:
-                    continue
-                body = b"".join([translator.feed(event) for event in batch])
-                if body and not begun:
-                    begun = True
-                    await self._start("text/event-stream; charset=utf-8")
-                done = any(isinstance(event, Finished) for event in batch)
-                if begun:
-                    await self._body(body or KEEP_ALIVE, more=not done)
+            async with aclosing(self._batches()) as batches:
+                async for batch in batches:
+                    body = b"".join([translator.feed(event) for event in batch])
+                    if body and not begun:
+                        begun = True
+                        await self._start("text/event-stream; charset=utf-8")
+                    if begun:
+                        last = any(isinstance(event, Finished) for event in batch)
+                        await self._body(body or KEEP_ALIVE, more=not last)
         except ProxyError as error:
-            if done:
-                log.debug("turn.failed_after_its_end", reason=error.message)
-                return
             if not begun:
                 raise
             self._exchange.fields["error"] = error.code or error.type
@@ -74,28 +70,32 @@ class Outgoing:
     async def whole(self, to_body: Callable[[Answer], bytes]) -> None:
         """Sends the fold of the events. Raises ProxyError."""
         events: list[Event] = []
-        done = False
-        async for batch in self._batches():
-            if done:
-                continue
-            events += batch
-            if any(isinstance(event, Finished) for event in batch):
-                done = True
-                body = to_body(fold(events))
-                await self._start("application/json", len(body))
-                await self._body(body, more=False)
+        async with aclosing(self._batches()) as batches:
+            async for batch in batches:
+                events += batch
+                if any(isinstance(event, Finished) for event in batch):
+                    body = to_body(fold(events))
+                    await self._start("application/json", len(body))
+                    await self._body(body, more=False)
 
     async def _batches(self) -> AsyncGenerator[list[Event], None]:
+        """The turn's batches up to its answer's end; then it settles, which may fail unheard."""
         fields = self._exchange.fields
         try:
             async with aclosing(self._pool.run(self._turn)) as batches:
                 async for batch in batches:
+                    if self.sent:
+                        continue
                     if batch and "ttft_ms" not in fields:
                         fields["ttft_ms"] = self._exchange.milliseconds
                     for event in batch:
                         if isinstance(event, Finished):
                             fields["finish_reason"] = event.reason.value
                     yield batch
+        except ProxyError as error:
+            if not self.sent:
+                raise
+            log.warning("turn.failed_after_its_answer", reason=error.message)
         finally:
             report = self._turn.report
             fields |= {

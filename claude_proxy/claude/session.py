@@ -240,8 +240,9 @@ class Session:
 
     async def _next(self, silence: float) -> list[Line] | None:
         """Decoded lines as they come, None after a HEARTBEAT of silence."""
+        patience = self._heard_at + silence - time.monotonic()
         try:
-            batch = await self._read(min(HEARTBEAT, silence))
+            batch = await self._read(max(0.0, min(HEARTBEAT, patience)))
         except ProcessEnded as ended:
             raise self._ended(ended) from None
         except (LineError, LineTooLong) as error:

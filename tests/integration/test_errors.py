@@ -165,9 +165,23 @@ def test_a_line_of_twenty_megabytes_is_passed_on(fake):
     assert len(fake.chat("long").json()["choices"][0]["message"]["content"]) == 20_000_000
 
 
-def test_a_crash_after_the_answer_is_not_the_clients_business(fake):
-    answer = fake.chat("crash-after", stream=True)
-    assert sse(answer.text)[-1] == "[DONE]"
+def test_a_silent_stream_is_kept_alive_by_comments_until_it_is_given_up(start):
+    daemon = start("--claude", FAKE, "--timeout", "16")
+    answer = daemon.chat("silent-amid", stream=True)
+    assert answer.text.count(": keep-alive\n\n") == 1
+    assert sse(answer.text)[-1]["error"]["code"] == "timeout"
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_crash_after_the_answer_is_not_the_clients_business(fake, stream):
+    answer = fake.chat("crash-after", stream=stream)
+    if stream:
+        assert sse(answer.text)[-1] == "[DONE]"
+    else:
+        assert answer.json()["choices"][0]["message"]["content"] == "one "
+    done = fake.log.wait_for("request.done", request_id=answer.headers["x-request-id"])
+    assert (done["status"], done["finish_reason"]) == (200, "stop")
+    assert not [line for line in fake.log.lines if "Traceback" in line]
 
 
 def test_a_question_of_the_cli_is_refused(fake):
