@@ -10,6 +10,9 @@ import math
 
 import msgspec
 
+# Seconds after which what is only full, or only busy, may have room again.
+RETRY_SOON = 5.0
+
 
 class ProxyError(Exception):
     """Base: our own fault, or the CLI's, with nothing better to say (500)."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -112,8 +112,6 @@ class Front:
             await self._app(scope, receive, send)
         except ProxyError as error:
             await error_response(error)(scope, receive, send)
-        except ClientDisconnect:
-            scope["claude_proxy.exchange"].fields["client_gone"] = True
         except asyncio.CancelledError:
             # uvicorn does this at its end to what could not be ended in time.
             scope["claude_proxy.exchange"].fields["error"] = "cancelled"

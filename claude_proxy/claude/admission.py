@@ -7,9 +7,7 @@ from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from claude_proxy.errors import Overloaded, ProxyError, RateLimited
-
-RETRY_AFTER = 5.0
+from claude_proxy.errors import RETRY_SOON, Overloaded, ProxyError, RateLimited
 
 
 class Admission:
@@ -51,7 +49,7 @@ class Admission:
         if len(self._waiters) >= self._queue:
             raise RateLimited(
                 "Too many requests at the same time: all turns are running and the queue is full",
-                retry_after=RETRY_AFTER,
+                retry_after=RETRY_SOON,
             )
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
@@ -65,7 +63,7 @@ class Admission:
                 self._waiters.remove(waiter)
             if isinstance(error, TimeoutError):
                 raise Overloaded(
-                    f"No turn became free within {self._wait:g} seconds", retry_after=RETRY_AFTER
+                    f"No turn became free within {self._wait:g} seconds", retry_after=RETRY_SOON
                 ) from None
             raise
 

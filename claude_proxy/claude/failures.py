@@ -16,7 +16,7 @@ from claude_proxy import errors
 from claude_proxy.claude.stream_json import RateLimitInfo
 from claude_proxy.errors import ProxyError
 
-DEFAULT_RETRY_AFTER = {429: 20.0, 503: 5.0}
+DEFAULT_RETRY_AFTER = {429: 20.0, 503: errors.RETRY_SOON}
 LOG_IN = "Claude Code is not logged in: run `claude` once as this user and log in."
 
 BY_STATUS: dict[int, type[ProxyError]] = {

@@ -23,6 +23,7 @@ from claude_proxy.claude.process import LineTooLong, Process, ProcessEnded
 from claude_proxy.claude.stream_json import ControlResponseLine, Line, LineError, ResultLine
 from claude_proxy.conversation import Conversation, Effort, Event, Options
 from claude_proxy.errors import (
+    RETRY_SOON,
     BadUpstream,
     ModelNotFound,
     Overloaded,
@@ -37,7 +38,6 @@ WRITE_TIMEOUT = 60.0
 HEARTBEAT = 15.0
 # The answer is whole; what may still come is the turn's ``result`` with its cost.
 SETTLE_TIMEOUT = 2.0
-RETRY_AFTER = 5.0
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
 INTERRUPT_GRACE = 0.3
 END_GRACE = 0.3
@@ -83,7 +83,6 @@ class Session:
     """``run`` once; ``close`` always. A session that has not run yet is a spare."""
 
     def __init__(self, cli: Cli, process: Process) -> None:
-        self.cli = cli
         self.stamp = cli.stamp()
         self.started = time.monotonic()
         self.report = Report()
@@ -92,7 +91,7 @@ class Session:
         self._process = process
         self._ids = (f"proxy-{n}" for n in itertools.count(1))
         self._unreadable: LineError | None = None
-        self._initialize_id = self._set_model_id = ""
+        self._unconfirmed: dict[str, str] = {}
         self._answered = False
         self._heard_at = self.started
         self._settled = True
@@ -105,7 +104,7 @@ class Session:
         except OSError as error:
             message = f"Claude Code cannot be started: {error.strerror}"
             if error.errno in EXHAUSTED:
-                raise Overloaded(message, retry_after=RETRY_AFTER) from None
+                raise Overloaded(message, retry_after=RETRY_SOON) from None
             raise BadUpstream(message) from None
         log.debug("claude.started", pid=process.pid, version=cli.version)
         return cls(cli, process)
@@ -122,9 +121,6 @@ class Session:
     @property
     def alive(self) -> bool:
         return self._process.returncode is None
-
-    async def wait(self) -> int:
-        return await self._process.wait()
 
     async def warm_up(self, model: str) -> list[ModelInfo]:
         """Asks for the models, which costs nothing; returns when the process is ready.
@@ -220,14 +216,15 @@ class Session:
         await self._send(b"".join([*pending, stream_json.user(last.content, query=True)]))
 
     def _configuration(self, conversation: Conversation) -> list[bytes]:
-        settings = flag_settings(conversation.options)
-        self._initialize_id, self._set_model_id = next(self._ids), next(self._ids)
+        requests: dict[str, dict[str, Any]] = {
+            "initialize": {"systemPrompt": [conversation.system]},
+            "set_model": {"model": conversation.model},
+            "apply_flag_settings": {"settings": flag_settings(conversation.options)},
+        }
+        self._unconfirmed = {next(self._ids): subject for subject in requests}
         return [
-            stream_json.control(
-                self._initialize_id, "initialize", systemPrompt=[conversation.system]
-            ),
-            stream_json.control(self._set_model_id, "set_model", model=conversation.model),
-            stream_json.control(next(self._ids), "apply_flag_settings", settings=settings),
+            stream_json.control(id_, subject, **requests[subject])
+            for id_, subject in self._unconfirmed.items()
         ]
 
     async def _send(self, data: bytes) -> None:
@@ -249,32 +246,33 @@ class Session:
             raise BadUpstream(f"Claude Code sent what cannot be read: {error}") from None
         now = time.monotonic()
         if batch is not None:
-            self._check_configuration(batch)
-            self._answered = self._answered or any(map(self._is_answer, batch))
+            if self._unconfirmed:
+                self._note_replies(batch)
             self._heard_at = now
         elif now - self._heard_at >= silence:
             raise UpstreamTimeout(f"Claude Code has been silent for {silence:g} seconds")
         return batch
 
-    def _check_configuration(self, batch: list[Line]) -> None:
-        """A model that the CLI does not know leaves its default, dearer one in force (2.1.330).
+    def _note_replies(self, batch: list[Line]) -> None:
+        """Until the configuration is confirmed: its first reply, or any other line, says that the
+        CLI has begun with this conversation, so that another may not take it.
 
-        The process ends before it has asked the API, which it does some 50 ms later.
+        A model that the CLI does not know leaves its default, dearer one in force (2.1.330): the
+        process ends before it has asked the API, which it does some 50 ms after that reply.
         """
         for line in batch:
-            if isinstance(line, ControlResponseLine) and line.response.subtype == "error":
+            if not isinstance(line, ControlResponseLine):
+                self._answered = True
+                continue
+            subject = self._unconfirmed.pop(line.response.request_id, None)
+            self._answered = self._answered or subject is not None
+            if subject is not None and line.response.subtype == "error":
                 self._process.kill()
                 self._settled = True
                 reason = (line.response.error or "")[:200]
-                if line.response.request_id == self._set_model_id:
+                if subject == "set_model":
                     raise ModelNotFound(f"Claude Code refuses the model: {reason}", param="model")
-                raise BadUpstream(f"Claude Code refuses its configuration: {reason}")
-
-    def _is_answer(self, line: Line) -> bool:
-        """Whether the CLI has begun with this conversation, so that another may not take it."""
-        if isinstance(line, ControlResponseLine):
-            return line.response.request_id == self._initialize_id
-        return True
+                raise BadUpstream(f"Claude Code refuses {subject}: {reason}")
 
     def _ended(self, ended: ProcessEnded) -> Exception:
         if not self._answered:

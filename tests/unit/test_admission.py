@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from claude_proxy.claude.admission import RETRY_AFTER, Admission
-from claude_proxy.errors import Overloaded, ProxyError, RateLimited, ShuttingDown
+from claude_proxy.claude.admission import Admission
+from claude_proxy.errors import RETRY_SOON, Overloaded, ProxyError, RateLimited, ShuttingDown
 
 LONG = 60.0
 
@@ -122,7 +122,7 @@ def test_a_full_queue_sends_away_with_429(queue):
         *_, last = [await hall.come() for _ in range(queue + 2)]
         await last.task
         assert isinstance(last.error, RateLimited)
-        assert (last.error.status, last.error.retry_after) == (429, RETRY_AFTER)
+        assert (last.error.status, last.error.retry_after) == (429, RETRY_SOON)
         assert hall.admission.waiting == queue
         await hall.close()
 
@@ -135,7 +135,7 @@ def test_a_long_wait_ends_with_503():
         first, second = await hall.come(), await hall.come()
         await second.task
         assert isinstance(second.error, Overloaded)
-        assert (second.error.status, second.error.retry_after) == (503, RETRY_AFTER)
+        assert (second.error.status, second.error.retry_after) == (503, RETRY_SOON)
         assert "0.01 seconds" in second.error.message
         assert first.inside
         await hall.settle()
