@@ -73,6 +73,7 @@ class Daemon:
     port: int
     started: float  # time.perf_counter() just before its exec
     answered: float  # at its first good answer
+    log: Path
 
     def client(self) -> Client:
         return Client(self.port, {"authorization": f"Bearer {KEY}"})
@@ -112,8 +113,11 @@ class Client:
 
 
 @contextmanager
-def laboratory() -> Iterator[Lab]:
-    """A private home and a simulator of the upstream that all processes of the run share."""
+def laboratory(simulator: Sequence[str] = ("-m", "claude_proxy.simulator")) -> Iterator[Lab]:
+    """A private home and a simulator of the upstream that all processes of the run share.
+
+    ``simulator``: Python's arguments that start it.
+    """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     signal.signal(signal.SIGALRM, on_alarm)
     with tempfile.TemporaryDirectory(prefix="claude-proxy-benchmark-") as name:
@@ -129,18 +133,18 @@ def laboratory() -> Iterator[Lab]:
         }
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
-            argv = ("-m", "claude_proxy.simulator", "--fd", str(listener.fileno()))
+            argv = (*simulator, "--fd", str(listener.fileno()))
             with (
                 (home / "simulator.log").open("wb") as log,
-                running((sys.executable, *argv), environment, log, listener) as simulator,
+                running((sys.executable, *argv), environment, log, listener) as process,
             ):
                 listener.close()  # else a simulator that has died would look like a silent one
                 environment["ANTHROPIC_BASE_URL"] = f"http://127.0.0.1:{port}"
                 try:
-                    yield Lab(home, environment, port, simulator.pid)
+                    yield Lab(home, environment, port, process.pid)
                 except OSError as error:
                     log_text = (home / "simulator.log").read_text()[-2_000:]
-                    state = f"{error!r}; simulator: exit code {simulator.poll()}, log {log_text!r}"
+                    state = f"{error!r}; simulator: exit code {process.poll()}, log {log_text!r}"
                     raise Trouble(state) from error
 
 
@@ -201,7 +205,7 @@ def daemon(lab: Lab, *flags: str) -> Iterator[Daemon]:
             if process.poll() is not None or time.perf_counter() - started > START_LIMIT:
                 raise Trouble(f"the daemon does not start: {path.read_text()[-2_000:]}")
             time.sleep(0.001)
-        yield Daemon(process.pid, port, started, time.perf_counter())
+        yield Daemon(process.pid, port, started, time.perf_counter(), path)
 
 
 def free_port() -> int:

@@ -190,7 +190,7 @@ def main() -> None:
     options = parser.parse_args()
     counts = [int(count) for count in options.streams.split(",")]
     lab.machine()
-    flags = ("--spares", "0", "--max-concurrency", str(max(counts)))
+    flags = ("--spares", "0", "--keep-alive", "0", "--max-concurrency", str(max(counts)))
     with lab.laboratory() as laboratory, lab.daemon(laboratory, *flags) as daemon:
         # The processor time of few deltas would be too short to mean much.
         lengths = [(count, max(options.deltas, 4 * options.deltas // count)) for count in counts]

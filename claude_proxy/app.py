@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -80,16 +81,20 @@ class Api:
     async def health(self, request: Request) -> Response:
         if "application/json" not in request.headers.get("accept", ""):
             return PlainTextResponse("ok")
-        login = await self._pool.login()
+        login = await self._pool.installation.login()
         stats = self._pool.stats
         health = Health(
             status="ok",
             version=__version__,
-            claude_version=self._pool.cli.version,
+            claude_version=self._pool.installation.cli.version,
             logged_in=login.logged_in,
             login=login.plan or login.method,
             simulated=self._settings.demo,
-            sessions={"running": stats.running, "spare": stats.spares},
+            sessions={
+                "running": stats.running,
+                "living": stats.living,
+                "spare": stats.spares,
+            },
             queue=stats.queued,
         )
         return json_response(msgspec.json.encode(health))
@@ -111,6 +116,7 @@ class Api:
         model = self._pool.models.resolve(wanted.model or "")
         exchange.fields |= {"model": model, "stream": bool(wanted.stream)}
         turn = self._pool.turn(chat.to_conversation(wanted, model, sampling=sampling))
+        functions = bool(wanted.functions)
         headers = {}
         if without_effect := chat.ignored(body, sampling=sampling):
             headers["x-claude-proxy-ignored"] = ", ".join(without_effect)
@@ -119,9 +125,11 @@ class Api:
             if wanted.stream:
                 options = wanted.stream_options
                 include_usage = bool(options and options.include_usage)
-                await outgoing.stream(completion.ChunkStream(include_usage=include_usage))
+                await outgoing.stream(
+                    completion.ChunkStream(include_usage=include_usage, functions=functions)
+                )
             else:
-                await outgoing.whole(completion.to_completion)
+                await outgoing.whole(partial(completion.to_completion, functions=functions))
 
         return Answering(lambda send: Outgoing(self._pool, turn, exchange, send, headers), write)
 

@@ -69,6 +69,32 @@ class Effort(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Tool:
+    """``schema`` is the text of a JSON Schema, byte for byte the client's."""
+
+    name: str
+    schema: str
+    description: str | None = None
+
+
+class ToolUse(Enum):
+    """Whether the model may, must not, or must call a tool."""
+
+    AUTO = "auto"
+    NONE = "none"
+    REQUIRED = "required"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """``name``: the one tool that must be called, with REQUIRED."""
+
+    use: ToolUse = ToolUse.AUTO
+    name: str | None = None
+    parallel: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     """What a client may set for one answer; None is the model's own default."""
 
@@ -77,16 +103,22 @@ class Options:
     effort: Effort | None = None
     temperature: float | None = None
     top_p: float | None = None
+    tool_choice: ToolChoice = ToolChoice()
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """``messages`` ends with the user message that is to be answered."""
+    """``messages`` ends with the user message that is to be answered.
+
+    ``schema``: the text of the JSON Schema that the answer's text must be an instance of.
+    """
 
     model: str
     system: str
     messages: tuple[Message, ...]
     options: Options = field(default_factory=Options)
+    tools: tuple[Tool, ...] = ()
+    schema: str | None = None
 
 
 class FinishReason(Enum):
@@ -110,6 +142,15 @@ class Usage:
     def prompt(self) -> int:
         return self.input + self.cache_read + self.cache_write
 
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.input + other.input,
+            self.cache_read + other.cache_read,
+            self.cache_write + other.cache_write,
+            self.output + other.output,
+            self.reasoning + other.reasoning,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Started:
@@ -129,6 +170,19 @@ class TextDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCallStarted:
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ArgumentsDelta:
+    """Of the call that started last; all of a call's together are the text of a JSON object."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The answer is whole. ``refusal`` explains a REFUSAL where the model said why."""
 
@@ -137,7 +191,9 @@ class Finished:
     refusal: str | None = None
 
 
-Event: TypeAlias = Started | ReasoningDelta | TextDelta | Finished
+Event: TypeAlias = (
+    Started | ReasoningDelta | TextDelta | ToolCallStarted | ArgumentsDelta | Finished
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +201,7 @@ class Answer:
     model: str
     text: str
     reasoning: str
+    calls: tuple[ToolCall, ...]
     finished: Finished
 
 
@@ -153,6 +210,7 @@ def fold(events: Iterable[Event]) -> Answer:
     model: str | None = None
     text: list[str] = []
     reasoning: list[str] = []
+    calls: list[tuple[ToolCallStarted, list[str]]] = []
     for event in events:
         match event:
             case Started(model=name):
@@ -161,8 +219,13 @@ def fold(events: Iterable[Event]) -> Answer:
                 text.append(piece)
             case ReasoningDelta(text=piece):
                 reasoning.append(piece)
+            case ToolCallStarted():
+                calls.append((event, []))
+            case ArgumentsDelta(text=piece) if calls:
+                calls[-1][1].append(piece)
             case Finished() if model is not None:
-                return Answer(model, "".join(text), "".join(reasoning), event)
+                made = tuple(ToolCall(call.id, call.name, "".join(said)) for call, said in calls)
+                return Answer(model, "".join(text), "".join(reasoning), made, event)
             case _:
                 break
     raise ValueError("events end before the answer is finished")

@@ -101,7 +101,7 @@ def address_of(listener: socket.socket) -> str:
 
 
 async def warn_without_login(pool: Pool) -> None:
-    if (await pool.login()).logged_in is False:
+    if (await pool.installation.login()).logged_in is False:
         log.warning("claude.not_logged_in", note="run `claude` once as this user and log in")
 
 

@@ -135,6 +135,16 @@ class InsufficientQuota(RateLimited):
         return super().headers() | {"x-should-retry": "false"}
 
 
+class StructuredOutputFailed(ProxyError):
+    """The model was asked again and again, and its answer never fitted the client's schema."""
+
+    code = "structured_output_failed"
+
+    def headers(self) -> dict[str, str]:
+        """SDKs retry what is our fault; this was tried often enough, and each try costs."""
+        return super().headers() | {"x-should-retry": "false"}
+
+
 class BadUpstream(ProxyError):
     """The CLI or what lies behind it answered in a way that cannot be read."""
 

@@ -20,6 +20,7 @@ from claude_proxy import __version__
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Count = Annotated[int, Meta(ge=1, le=1_000)]
+SecondsOrZero = Annotated[float, Meta(ge=0, le=86_400)]
 NonEmpty = Annotated[str, Meta(min_length=1)]
 
 
@@ -44,6 +45,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     queue_timeout: Seconds = 120.0
     spares: Annotated[int, Meta(ge=0, le=64)] = 1
     spare_max_age: Seconds = 1_800.0
+    keep_alive: SecondsOrZero = 300.0
+    max_sessions: Annotated[int, Meta(ge=0, le=1_000)] = 8
     timeout: Seconds = 600.0
     retries: Annotated[int, Meta(ge=0, le=10)] = 2
     drain_timeout: Seconds = 30.0
@@ -118,6 +121,12 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         Option("queue_timeout", "longest wait in the queue", "TIME"),
         Option("spares", "started processes kept waiting; 0 starts one per request", "N"),
         Option("spare_max_age", "age at which a waiting process is renewed", "TIME"),
+        Option(
+            "keep_alive",
+            "how long a conversation's process waits for its next turn; 0: not at all",
+            "TIME",
+        ),
+        Option("max_sessions", "conversations that wait so; each takes some 200 MB", "N"),
         Option("timeout", "longest silence of the CLI within a turn", "TIME"),
         Option("retries", "how often the CLI may retry a failing upstream call", "N"),
         Option("drain_timeout", "how long running answers may go on after SIGTERM", "TIME"),

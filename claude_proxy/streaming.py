@@ -99,7 +99,7 @@ class Outgoing:
         finally:
             report = self._turn.report
             fields |= {
-                "warm": self._turn.warm,
+                "process": self._turn.origin.value if self._turn.origin else None,
                 "input_tokens": report.usage.prompt,
                 "cached_tokens": report.usage.cache_read,
                 "output_tokens": report.usage.output,

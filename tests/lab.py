@@ -211,3 +211,36 @@ def sse(text: str) -> list[Any]:
     """The data of each SSE frame; ``[DONE]`` stays a string."""
     frames = [line[6:] for line in text.split("\n") if line.startswith("data: ")]
     return [frame if frame == "[DONE]" else json.loads(frame) for frame in frames]
+
+
+def text_block(text: str) -> dict[str, str]:
+    return {"type": "text", "text": text}
+
+
+def by_place(turns: list[tuple[str, list[dict[str, Any]]]]) -> list[tuple[str, list[Any]]]:
+    """Turns whose tool ids are the calls' places in the conversation.
+
+    A living process keeps the ids that the API gave, a replay has those that the client sent.
+    """
+    places: dict[str, int] = {}
+
+    def placed(block: dict[str, Any]) -> dict[str, Any]:
+        if block["type"] == "tool_use":
+            return {**block, "id": places.setdefault(block["id"], len(places))}
+        if block["type"] == "tool_result":
+            return {**block, "tool_use_id": places[block["tool_use_id"]]}
+        return block
+
+    return [(role, [placed(block) for block in blocks]) for role, blocks in turns]
+
+
+def process_of(daemon: Daemon, answer: httpx.Response) -> str:
+    """Where the process of that answer came from, as the log says: continued, spare, started."""
+    done = daemon.log.wait_for("request.done", request_id=answer.headers["x-request-id"])
+    return done["process"]
+
+
+def function(name: str, parameters: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+    """A tool as Chat Completions has it."""
+    given = {} if parameters is None else {"parameters": parameters}
+    return {"type": "function", "function": {"name": name, **given, **more}}

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, field, replace
+
+import msgspec
 
 from claude_proxy.claude.failures import Failure
 from claude_proxy.claude.stream_json import (
     AssistantLine,
+    ContentBlock,
+    Delta,
     Line,
     Message,
     RateLimitLine,
@@ -16,13 +21,16 @@ from claude_proxy.claude.stream_json import (
     SystemLine,
 )
 from claude_proxy.claude.stream_json import Usage as WireUsage
+from claude_proxy.claude.tools import ToolNames
 from claude_proxy.conversation import (
+    ArgumentsDelta,
     Event,
     Finished,
     FinishReason,
     ReasoningDelta,
     Started,
     TextDelta,
+    ToolCallStarted,
     Usage,
 )
 from claude_proxy.errors import BadUpstream
@@ -38,6 +46,7 @@ FINISH_REASONS = {
 }
 # A client waits in silence while the CLI waits to retry; above this it is told to come back.
 LONGEST_RETRY_DELAY = 10.0
+REFUSED = "The model refused to answer."
 
 
 @dataclass(slots=True)
@@ -48,25 +57,69 @@ class Report:
     cost_usd: float | None = None
     retries: int = 0
 
-    def settle(self, line: ResultLine) -> None:
-        """The turn's end tells the cost, and what was said of an answer that was cut."""
-        self.cost_usd = line.total_cost_usd
+    def settle(self, line: ResultLine, before: Spent, *, whole: bool) -> Spent:
+        """The turn's end tells the cost, and what was said of an answer that is not whole.
+
+        The CLI counts up over all turns of its process; ``before`` is where this one began.
+        """
+        spent = Spent.of(line)
+        self.cost_usd = max(0.0, spent.cost_usd - before.cost_usd)
+        if not whole:
+            said = spent.output - before.output
+            self.usage = replace(self.usage, output=max(self.usage.output, said))
+        return spent
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Of a whole process so far: cost in US dollars, output tokens."""
+
+    cost_usd: float = 0.0
+    output: int = 0
+
+    @classmethod
+    def of(cls, line: ResultLine) -> Spent:
         said = sum(used.outputTokens for used in (line.modelUsage or {}).values())
-        self.usage = replace(self.usage, output=max(self.usage.output, said))
+        return cls(line.total_cost_usd, said)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A tool call of the answer: the API's id and name, and the id that the client was given."""
+
+    api_id: str
+    name: str
+    id: str
+
+
+def new_call_id() -> str:
+    """Letters and digits only: some clients drop whatever else an id holds."""
+    return f"call{secrets.token_hex(14)}"
 
 
 class Answer:
-    """Feed it every line of the turn; it is ``settled`` when the CLI has ended the turn."""
+    """Feed it every line of the turn; it is ``settled`` when the CLI has ended the turn.
 
-    def __init__(self) -> None:
+    A turn that ends in tool calls is not ended by the CLI, which waits for their results.
+    """
+
+    def __init__(self, names: ToolNames, before: Spent = Spent()) -> None:
         self.report = Report()
-        self.finished = False
+        self.spent = before
+        self.calls: list[Call] = []
+        self.reason: FinishReason | None = None
         self.settled = False
         # After a cut at the token limit the CLI asks the API again unless it is ended at once.
         self.goes_on_by_itself = False
+        self._names = names
         self._started = False
         self._spoken = False
+        self._arguments: str | None = None
         self._failure = Failure()
+
+    @property
+    def finished(self) -> bool:
+        return self.reason is not None
 
     def feed(self, line: Line) -> list[Event]:
         """Raises the ProxyError that ends the turn."""
@@ -84,18 +137,52 @@ class Answer:
         return []
 
     def _stream_event(self, event: StreamEvent) -> list[Event]:
-        delta = event.delta
-        if event.type == "content_block_delta" and delta is not None:
-            if delta.text or delta.thinking:
+        delta, block = event.delta, event.content_block
+        match event.type:
+            case "content_block_delta" if delta is not None:
+                return self._delta(delta)
+            case "content_block_start" if block is not None and block.type == "tool_use":
+                return self._begin_call(block)
+            case "content_block_stop":
+                return self._end_call()
+            case "message_start" if event.message is not None:
+                return self._start(event.message)
+            case "message_delta" if delta is not None and delta.stop_reason is not None:
                 self._expect_start()
-                self._spoken = True
-                return [TextDelta(delta.text) if delta.text else ReasoningDelta(delta.thinking)]
-        elif event.type == "message_start" and event.message is not None:
-            return self._start(event.message)
-        elif event.type == "message_delta" and delta is not None and delta.stop_reason is not None:
-            self._expect_start()
-            return [self._finish(delta.stop_reason, delta.stop_details, event.usage)]
+                finished = self._finish(delta.stop_reason, delta.stop_details, event.usage)
+                return [*self._end_call(), finished]
         return []
+
+    def _delta(self, delta: Delta) -> list[Event]:
+        if not (delta.text or delta.thinking or delta.partial_json):
+            return []
+        self._expect_start()
+        self._spoken = True
+        if delta.text:
+            return [TextDelta(delta.text)]
+        if delta.thinking:
+            return [ReasoningDelta(delta.thinking)]
+        if self._arguments is None:
+            return []
+        self._arguments += delta.partial_json
+        return [ArgumentsDelta(delta.partial_json)]
+
+    def _begin_call(self, block: ContentBlock) -> list[Event]:
+        self._expect_start()
+        self._spoken = True
+        call = Call(block.id, block.name, new_call_id())
+        self.calls.append(call)
+        self._arguments = ""
+        started = ToolCallStarted(call.id, self._names.to_client(block.name))
+        if not block.input:
+            return [started]
+        whole = Delta(partial_json=msgspec.json.encode(block.input).decode())
+        return [started, *self._delta(whole)]
+
+    def _end_call(self) -> list[Event]:
+        """A call without arguments comes without any text; a client expects an object."""
+        said, self._arguments = self._arguments, None
+        return [ArgumentsDelta("{}")] if said is not None and not said.strip() else []
 
     def _expect_start(self) -> None:
         if not self._started:
@@ -117,16 +204,17 @@ class Answer:
         self, stop_reason: str, details: dict[str, object] | None, usage: WireUsage | None
     ) -> Finished:
         self._use(usage)
-        self.finished = True
-        reason = FINISH_REASONS.get(stop_reason, FinishReason.STOP)
+        reason = self.reason = FINISH_REASONS.get(stop_reason, FinishReason.STOP)
         self.goes_on_by_itself = reason is FinishReason.LENGTH
         explanation = (details or {}).get("explanation")
-        refused = reason is FinishReason.REFUSAL and isinstance(explanation, str)
-        return Finished(reason, self.report.usage, str(explanation) if refused else None)
+        if not isinstance(explanation, str) or not explanation:
+            explanation = REFUSED
+        refusal = explanation if reason is FinishReason.REFUSAL else None
+        return Finished(reason, self.report.usage, refusal)
 
     def _result(self, line: ResultLine) -> None:
         self.settled = True
-        self.report.settle(line)
+        self.spent = self.report.settle(line, self.spent, whole=self.finished)
         if self.finished:
             return
         self._use(line.usage)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from claude_proxy.claude import tools
 from claude_proxy.settings import ConfigurationError
 
 MINIMUM_VERSION = (2, 1, 248)
@@ -37,6 +38,8 @@ ARGUMENTS = (
     "--strict-mcp-config",
     "--disable-slash-commands",
     "--no-session-persistence",
+    # The client's own tools, which the proxy serves; nobody is there to be asked.
+    *("--allowedTools", f"mcp__{tools.SERVER}"),
 )
 
 ENVIRONMENT = {
@@ -52,6 +55,13 @@ ENVIRONMENT = {
     "CLAUDE_CODE_DISABLE_REFUSAL_FALLBACK": "1",
     # A broken stream is an error. Without this the CLI asks again, and the text comes twice.
     "CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK": "1",
+    # The client's tools: offered from the start, and waited for as long as it takes (28 hours).
+    "ENABLE_TOOL_SEARCH": "false",
+    "CLAUDE_AGENT_SDK_MCP_NO_PREFIX": "1",
+    "MCP_TOOL_TIMEOUT": "100000000",
+    "MAX_MCP_OUTPUT_TOKENS": "1000000",
+    # The API refuses a mark of five minutes, which is ours, before one of an hour.
+    "FORCE_PROMPT_CACHING_5M": "1",
 }
 
 # Ours and systemd's: not the child's business. The client-side OPENAI_* may hold our key.

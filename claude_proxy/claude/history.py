@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
 
 from claude_proxy.claude.stream_json import Json
+from claude_proxy.claude.tools import ToolNames
 from claude_proxy.conversation import (
+    Answer,
+    Conversation,
     Document,
     Image,
-    Message,
     Part,
     Text,
     ToolCall,
@@ -35,12 +36,12 @@ class Turn:
     content: list[Json]
 
 
-def to_turns(messages: Sequence[Message]) -> list[Turn]:
+def to_turns(conversation: Conversation, names: ToolNames) -> list[Turn]:
     """Alternating turns that end with a user's. Raises InvalidRequest when there is none."""
     turns: list[Turn] = []
     ids = ToolIds()
-    for message in messages:
-        content = [block(part, ids) for part in message.parts if not is_blank(part)]
+    for message in conversation.messages:
+        content = [block(part, ids, names) for part in message.parts if not is_blank(part)]
         if not content:
             continue
         if turns and turns[-1].role == message.role:
@@ -61,11 +62,29 @@ def to_turns(messages: Sequence[Message]) -> list[Turn]:
     return turns
 
 
+def answer_turn(answer: Answer, names: ToolNames) -> Turn:
+    """What the model said, as the client will echo it: without its reasoning."""
+    parts: list[Part] = [Text(answer.text), *answer.calls]
+    ids = ToolIds()
+    return Turn("assistant", [block(part, ids, names) for part in parts if not is_blank(part)])
+
+
+def marked(content: list[Json]) -> list[Json]:
+    """With a mark of the prompt cache at its end: up to here it can be read again.
+
+    The CLI's own last mark stands behind a note on its environment, which is always at the end
+    of what a process was started with, so that no replay ever hits that one. The API takes four
+    marks, of which the CLI uses three.
+    """
+    *rest, last = content
+    return [*rest, {**last, "cache_control": {"type": "ephemeral"}}]
+
+
 def is_blank(part: Part) -> bool:
     return isinstance(part, Text) and not part.text.strip()
 
 
-def block(part: Part, ids: ToolIds) -> Json:
+def block(part: Part, ids: ToolIds, names: ToolNames) -> Json:
     """One content block of Anthropic's Messages API."""
     match part:
         case Text(text=text):
@@ -81,9 +100,10 @@ def block(part: Part, ids: ToolIds) -> Json:
             return {"type": "document", "source": source, **named}
         case ToolCall(id=id_, name=name, arguments=arguments):
             value = msgspec.json.decode(arguments)
-            return {"type": "tool_use", "id": ids.of_call(id_), "name": name, "input": value}
+            call = {"type": "tool_use", "id": ids.of_call(id_), "name": names.to_api(name)}
+            return {**call, "input": value}
         case ToolResult(call_id=id_, parts=parts):
-            content = [block(inner, ids) for inner in parts if not is_blank(inner)]
+            content = [block(inner, ids, names) for inner in parts if not is_blank(inner)]
             result = {"type": "tool_result", "tool_use_id": ids.of_result(id_)}
             return {**result, "content": content} if content else result
 

@@ -1,36 +1,37 @@
-"""The processes: admission, warm spares, running turns, and their orderly end."""
+"""The processes: admission, warm spares, running turns, living conversations, and their end."""
 
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
 import time
 from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from pathlib import Path
+from enum import Enum
 from typing import Any, Self
 
 import structlog
 
-from claude_proxy.claude import cli as cli_on_disk
 from claude_proxy.claude.admission import Admission
 from claude_proxy.claude.answer import Report
-from claude_proxy.claude.cli import Cli, Login
+from claude_proxy.claude.cli import Cli
+from claude_proxy.claude.dialogue import DiedUnused
+from claude_proxy.claude.installation import Installation
+from claude_proxy.claude.living import Living
 from claude_proxy.claude.models import Models
 from claude_proxy.claude.process import ProcessEnded
-from claude_proxy.claude.session import DiedUnused, Session
+from claude_proxy.claude.prompt import Prompt
+from claude_proxy.claude.session import Session
 from claude_proxy.conversation import Conversation, Event
 from claude_proxy.errors import ProxyError, ShuttingDown
-from claude_proxy.settings import ConfigurationError, Settings
+from claude_proxy.settings import Settings
 
 log = structlog.get_logger()
 
 TEND_INTERVAL = 5.0
+SETTLE_WAIT = 3.0
 REFILL_DELAY = 0.5
 SPARE_BACKOFF = (1.0, 2.0, 5.0, 15.0, 60.0)
-LOGIN_FRESH = 60.0
 MODELS_FRESH = 600.0
 
 
@@ -39,29 +40,39 @@ class Stats:
     running: int
     queued: int
     spares: int
+    living: int
+
+
+class Origin(Enum):
+    """Where a turn's process comes from, the best first."""
+
+    CONTINUED = "continued"
+    SPARE = "spare"
+    STARTED = "started"
 
 
 class Turn:
     """One answer on its way. Use ``events`` once; ``close`` always, then ``report`` is final."""
 
-    def __init__(self, pool: Pool, conversation: Conversation) -> None:
+    def __init__(self, pool: Pool, prompt: Prompt) -> None:
         self._pool = pool
-        self._conversation = conversation
+        self._prompt = prompt
         self._session: Session | None = None
         self._failure: ProxyError | None = None
         self.report = Report()
-        self.warm = False
+        self.origin: Origin | None = None
+        self.closed = asyncio.Event()
 
     async def events(self) -> AsyncGenerator[list[Event], None]:
         """Batches as they come; an empty one says that the turn lives. Raises ProxyError."""
-        for last_try in (False, True):
-            session, self.warm = await self._pool.take()
+        for source in Origin:
+            session, self.origin = await self._pool.take(self._prompt, source)
             self._session = session
             if self._failure is not None:
                 raise self._failure
             flows = False
             try:
-                async with aclosing(session.run(self._conversation, self._pool.silence)) as run:
+                async with aclosing(session.run(self._prompt, self._pool.silence)) as run:
                     async for batch in run:
                         self.report = session.report
                         if batch and not flows:
@@ -72,9 +83,12 @@ class Turn:
             except DiedUnused as died:
                 log.warning("claude.died_unused", pid=session.pid, reason=str(died))
                 await self.close()
-                if last_try:
+                if self.origin is Origin.STARTED:
                     reason = f"Claude Code {died} before it took the request"
                     raise ProxyError(reason) from None
+
+    def comes_before(self, prompt: Prompt) -> bool:
+        return self._session is not None and self._session.stands_at(prompt)
 
     def fail(self, error: ProxyError) -> None:
         """Ends it with ``error``, now or as soon as it has a process."""
@@ -83,10 +97,12 @@ class Turn:
             self._session.fail(error)
 
     async def close(self) -> Report:
-        """Ends the turn's process, even when the caller is being cancelled meanwhile."""
+        """Keeps the turn's process for the next turn, or ends it, also while being cancelled."""
         if self._session is not None:
             session, self._session = self._session, None
-            self.report = await asyncio.shield(self._pool.retire(session))
+            self.report = session.report
+            if not self._pool.keep(session):
+                self.report = await asyncio.shield(self._pool.retire(session))
         return self.report
 
 
@@ -94,17 +110,16 @@ class Pool:
     """Use as an async context manager; ``turn`` gives one admitted turn."""
 
     def __init__(self, cli: Cli, environment: Mapping[str, str], settings: Settings) -> None:
-        self.cli = cli
+        self.installation = Installation(cli, environment)
         self.models = Models(settings.model, settings.model_alias)
         self.silence = settings.timeout
-        self._environment = environment
         self._wanted_spares = settings.spares
         self._spare_max_age = settings.spare_max_age
         self._admission = Admission(
             settings.max_concurrency, settings.queue, settings.queue_timeout
         )
-        self._directory: Path | None = None
         self._spares: list[Session] = []
+        self._living = Living(settings.max_sessions, settings.keep_alive)
         self._turns: set[Turn] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._changed = asyncio.Event()
@@ -112,11 +127,7 @@ class Pool:
         self._closing: ProxyError | None = None
         self._failures = 0
         self._models_at = float("-inf")
-        self._login = Login(None)
-        self._login_at = float("-inf")
-        self._login_lock = asyncio.Lock()
         self._models_lock = asyncio.Lock()
-        self._stamp = self._examined = cli.stamp()
 
     async def __aenter__(self) -> Self:
         self._own(self._tend(), "tend")
@@ -127,19 +138,21 @@ class Pool:
         self.stop(ShuttingDown("claude-proxy is shutting down", retry_after=1))
         if self._refill is not None:
             self._refill.cancel()
-        while self._spares:
-            self.retire(self._spares.pop())
+        for session in [*self._spares, *self._living.clear()]:
+            self.retire(session)
+        self._spares.clear()
         for task in self._tasks:
             if task.get_name() == "tend":
                 task.cancel()
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._directory is not None:
-            shutil.rmtree(self._directory, ignore_errors=True)
+        self.installation.clean_up()
 
     @property
     def stats(self) -> Stats:
-        return Stats(self._admission.running, self._admission.waiting, len(self._spares))
+        return Stats(
+            self._admission.running, self._admission.waiting, len(self._spares), len(self._living)
+        )
 
     def stop(self, error: ProxyError) -> None:
         """Ends every running and waiting turn with ``error``, and refuses new ones."""
@@ -157,23 +170,52 @@ class Pool:
                     async for batch in batches:
                         yield batch
             finally:
-                self._turns.discard(turn)
-                await turn.close()
+                try:
+                    await turn.close()
+                finally:
+                    self._turns.discard(turn)
+                    turn.closed.set()
 
     def turn(self, conversation: Conversation) -> Turn:
-        return Turn(self, conversation)
+        """Raises InvalidRequest for a conversation that Claude cannot take."""
+        return Turn(self, Prompt.of(conversation))
 
-    async def take(self) -> tuple[Session, bool]:
-        """A spare, or a process started now; and which of the two it is (True: a spare)."""
+    async def take(self, prompt: Prompt, best: Origin) -> tuple[Session, Origin]:
+        """The process that lives in this conversation, else a spare, else one started now.
+
+        ``best`` leaves out what comes before it: another of these has just turned out dead.
+        """
         if self._closing is not None:
             raise self._closing
-        self._changed_on_disk()
-        while self._spares:
+        if best is Origin.CONTINUED:
+            await self._settled(prompt)
+            if (session := self._living.take(prompt)) is not None:
+                return session, Origin.CONTINUED
+        while self._spares and best is not Origin.STARTED:
             session = self._spares.pop(0)
             if self._usable(session):
-                return session, True
+                return session, Origin.SPARE
             self.retire(session)
-        return await self._spawn(), False
+        return await self.installation.spawn(), Origin.STARTED
+
+    async def _settled(self, prompt: Prompt) -> None:
+        """A fast client comes back before the CLI has ended the turn whose answer it has."""
+        for turn in self._turns:
+            if turn.comes_before(prompt):
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(SETTLE_WAIT):
+                        await turn.closed.wait()
+                return
+
+    def keep(self, session: Session) -> bool:
+        """For the conversation's next turn; the one that was used longest ago makes room."""
+        if self._closing is not None or not session.lives_on:
+            return False
+        for surplus in self._living.add(session):
+            if surplus is session:
+                return False
+            self.retire(surplus)
+        return True
 
     def refill_soon(self) -> None:
         """Lets the next spare start once the answer flows.
@@ -191,19 +233,11 @@ class Pool:
         """Ends the process in a task that the pool owns."""
         return self._own(self._end(session), "retire")
 
-    async def login(self) -> Login:
-        """Whether Claude Code is logged in; asked at most once a minute."""
-        async with self._login_lock:
-            if time.monotonic() - self._login_at > LOGIN_FRESH:
-                self._login = await cli_on_disk.login(self.cli, self._environment)
-                self._login_at = time.monotonic()
-        return self._login
-
     async def fresh_models(self) -> Models:
         """The models, listed by the CLI within the last minutes; spends no tokens."""
         async with self._models_lock:
             if time.monotonic() - self._models_at > MODELS_FRESH:
-                session = await self._spawn()
+                session = await self.installation.spawn()
                 try:
                     await self._warm(session)
                 except (ProcessEnded, TimeoutError, ValueError) as error:
@@ -212,13 +246,6 @@ class Pool:
                     await asyncio.shield(self.retire(session))
         return self.models
 
-    async def _spawn(self) -> Session:
-        """In an empty private directory: the CLI tells the model where it works."""
-        if self._directory is None or not self._directory.is_dir():  # /tmp is tidied now and then
-            place = self._environment.get("XDG_RUNTIME_DIR")
-            self._directory = Path(tempfile.mkdtemp(prefix="claude-proxy-", dir=place))
-        return await Session.spawn(self.cli, self._environment, self._directory)
-
     async def _warm(self, session: Session) -> None:
         if listed := await session.warm_up(self.models.resolve("")):
             self.models.update(listed)
@@ -226,7 +253,12 @@ class Pool:
 
     async def _end(self, session: Session) -> Report:
         report = await session.close()
-        log.debug("claude.ended", pid=session.pid, unknown_lines=session.unknown_lines)
+        log.debug(
+            "claude.ended",
+            pid=session.pid,
+            unknown_lines=session.unknown_lines,
+            cost_usd=round(session.spent.cost_usd, 6),
+        )
         self._changed.set()
         return report
 
@@ -243,25 +275,7 @@ class Pool:
 
     def _usable(self, session: Session) -> bool:
         age = time.monotonic() - session.started
-        return session.alive and session.stamp == self._stamp and age < self._spare_max_age
-
-    def _changed_on_disk(self) -> bool:
-        """Notices that the CLI's file was replaced; spares of the old one are no longer usable."""
-        stamp = self.cli.stamp()
-        if stamp is None or stamp == self._stamp:
-            return False
-        self._stamp = stamp
-        return True
-
-    async def _check_cli(self) -> None:
-        if self._changed_on_disk() or self._stamp != self._examined:
-            self._examined = self._stamp
-            try:
-                self.cli = await cli_on_disk.examine(self.cli.path, self._environment)
-            except ConfigurationError as error:
-                log.error("claude.upgrade_unusable", reason=str(error))  # noqa: TRY400
-            else:
-                log.info("claude.upgraded", version=self.cli.version)
+        return session.alive and self.installation.started(session) and age < self._spare_max_age
 
     async def _tend(self) -> None:
         """Keeps the wanted number of good spares, waiting longer after each failure."""
@@ -270,7 +284,9 @@ class Pool:
                 async with asyncio.timeout(TEND_INTERVAL):
                     await self._changed.wait()
             self._changed.clear()
-            await self._check_cli()
+            await self.installation.follow_upgrade()
+            for session in self._living.outdated():
+                self.retire(session)
             for session in [spare for spare in self._spares if not self._usable(spare)]:
                 self._spares.remove(session)
                 self.retire(session)
@@ -282,7 +298,7 @@ class Pool:
     async def _add_spare(self) -> bool:
         session: Session | None = None
         try:
-            session = await self._spawn()
+            session = await self.installation.spawn()
             await self._warm(session)
         except (ProxyError, ProcessEnded, TimeoutError, ValueError) as error:
             self._failures += 1

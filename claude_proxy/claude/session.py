@@ -1,100 +1,59 @@
-"""One CLI process and its one conversation: warm it, give it the history, run a turn, end it."""
+"""One CLI process and its one conversation: warm it, run turn after turn, end it."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import itertools
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import structlog
 
-from claude_proxy.claude import stream_json
-from claude_proxy.claude.answer import Answer, Report
+from claude_proxy.claude.answer import Answer, Report, Spent
+from claude_proxy.claude.channel import Channel
 from claude_proxy.claude.cli import ARGUMENTS, Cli
-from claude_proxy.claude.history import Turn, to_turns
+from claude_proxy.claude.configuration import fixed_in_turn
+from claude_proxy.claude.dialogue import AnyAnswer, Dialogue, HeldCall, Refused
+from claude_proxy.claude.history import Turn, answer_turn
 from claude_proxy.claude.models import ModelInfo, parse_list
 from claude_proxy.claude.process import LineTooLong, Process, ProcessEnded
-from claude_proxy.claude.stream_json import ControlResponseLine, Line, LineError, ResultLine
-from claude_proxy.conversation import Conversation, Effort, Event, Options
-from claude_proxy.errors import (
-    RETRY_SOON,
-    BadUpstream,
-    ModelNotFound,
-    Overloaded,
-    ProxyError,
-    UpstreamTimeout,
-)
+from claude_proxy.claude.prompt import Prompt
+from claude_proxy.claude.stream_json import ControlResponseLine, LineError, ResultLine
+from claude_proxy.claude.structured import StructuredAnswer
+from claude_proxy.claude.tools import mcp_content
+from claude_proxy.claude.transcript import Transcript, call_ids, results_only
+from claude_proxy.conversation import Event, FinishReason, fold
+from claude_proxy.errors import RETRY_SOON, BadUpstream, Overloaded, ProxyError
 
 log = structlog.get_logger()
 
 START_TIMEOUT = 60.0
-WRITE_TIMEOUT = 60.0
-HEARTBEAT = 15.0
 # The answer is whole; what may still come is the turn's ``result`` with its cost.
 SETTLE_TIMEOUT = 2.0
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
 INTERRUPT_GRACE = 0.3
 END_GRACE = 0.3
 
-EFFORT_LEVELS = {
-    Effort.NONE: "low",
-    Effort.MINIMAL: "low",
-    Effort.LOW: "low",
-    Effort.MEDIUM: "medium",
-    Effort.HIGH: "high",
-    Effort.XHIGH: "xhigh",
-    Effort.MAX: "max",
-}
-
-
-class DiedUnused(Exception):
-    """The process ended before it took anything of the conversation: another one may."""
-
-
-def flag_settings(options: Options) -> dict[str, Any]:
-    """The ``apply_flag_settings`` that carry the options to the API (measured, CLI 2.1.330)."""
-    environment: dict[str, str] = {}
-    body: dict[str, Any] = {}
-    if options.max_tokens is not None:
-        environment["CLAUDE_CODE_MAX_OUTPUT_TOKENS"] = str(options.max_tokens)
-    if options.effort is Effort.NONE:
-        environment["CLAUDE_CODE_DISABLE_THINKING"] = "1"
-    if options.stop:
-        body["stop_sequences"] = options.stop
-    if options.temperature is not None:
-        body["temperature"] = options.temperature
-    if options.top_p is not None:
-        body["top_p"] = options.top_p
-    if body:
-        environment["CLAUDE_CODE_EXTRA_BODY"] = msgspec.json.encode(body).decode()
-    settings: dict[str, Any] = {"env": environment}
-    if options.effort is not None:
-        settings["effortLevel"] = EFFORT_LEVELS[options.effort]
-    return settings
-
 
 class Session:
-    """``run`` once; ``close`` always. A session that has not run yet is a spare."""
+    """``run`` as long as ``continues`` says so; ``close`` always. Fresh, it is a spare."""
 
     def __init__(self, cli: Cli, process: Process) -> None:
         self.stamp = cli.stamp()
         self.started = time.monotonic()
         self.report = Report()
         self.models: list[ModelInfo] = []
-        self.unknown_lines = 0
+        self.spent = Spent()
         self._process = process
-        self._ids = (f"proxy-{n}" for n in itertools.count(1))
-        self._unreadable: LineError | None = None
-        self._unconfirmed: dict[str, str] = {}
-        self._answered = False
-        self._heard_at = self.started
+        self._channel = Channel(process)
         self._settled = True
+        self._killed = False
+        self._transcript: Transcript | None = None
+        self._fixed: tuple[str | None, int | None] = (None, None)
+        self._held: list[HeldCall] = []
 
     @classmethod
     async def spawn(cls, cli: Cli, environment: Mapping[str, str], directory: Path) -> Session:
@@ -119,197 +78,162 @@ class Session:
         return self._process.stderr_tail
 
     @property
+    def unknown_lines(self) -> int:
+        return self._channel.unknown_lines
+
+    @property
     def alive(self) -> bool:
-        return self._process.returncode is None
+        return self._process.returncode is None and not self._killed
+
+    @property
+    def lives_on(self) -> bool:
+        """Another turn may follow the one that has run."""
+        return self.alive and self._settled and self._transcript is not None
 
     async def warm_up(self, model: str) -> list[ModelInfo]:
         """Asks for the models, which costs nothing; returns when the process is ready.
 
         ``set_model`` and the empty settings change nothing, since every turn sets its own, but
         the CLI's first ones are slow: having had them saves a turn about 10 ms (in three of four
-        comparisons with 2.1.330). Raises ProcessEnded or TimeoutError when it is of no use.
+        comparisons with 2.1.330). Raises ProcessEnded, ProxyError or TimeoutError when it is of
+        no use.
         """
-        rehearsal: dict[str, tuple[str, dict[str, Any]]] = {
-            (list_models := next(self._ids)): ("list_models", {}),
-            next(self._ids): ("set_model", {"model": model}),
-            next(self._ids): ("apply_flag_settings", {"settings": {"env": {}}}),
-        }
-        requests = [
-            stream_json.control(id_, kind, **rest) for id_, (kind, rest) in rehearsal.items()
-        ]
-        await self._process.write(b"".join(requests), WRITE_TIMEOUT)
+        list_models, asked = self._channel.control("list_models")
+        set_model, chosen = self._channel.control("set_model", model=model)
+        settings, set_ = self._channel.control("apply_flag_settings", settings={"env": {}})
+        rehearsal = {list_models, set_model, settings}
+        await self._channel.send(asked + chosen + set_)
         deadline = time.monotonic() + START_TIMEOUT
         while time.monotonic() < deadline:
-            for line in await self._read(deadline - time.monotonic()) or ():
+            for line in await self._channel.read(deadline - time.monotonic()) or ():
                 if isinstance(line, ControlResponseLine):
-                    rehearsal.pop(line.response.request_id, None)
+                    rehearsal.discard(line.response.request_id)
                     if line.response.request_id == list_models:
                         self.models = parse_list(line.response.response)
             if not rehearsal:
                 return self.models
         raise TimeoutError
 
-    async def run(
-        self, conversation: Conversation, silence: float
-    ) -> AsyncGenerator[list[Event], None]:
+    def stands_at(self, prompt: Prompt) -> bool:
+        """Whether the prompt goes on from the answer that this process gives or has given."""
+        return self._new_turns(prompt) is not None
+
+    def continues(self, prompt: Prompt) -> bool:
+        """Whether this process can take the prompt's next turn as it is."""
+        new = self._new_turns(prompt)
+        if new is None or not self._held:
+            return new is not None
+        # What is not a plain answer to the held calls, the CLI would change or comment on.
+        return (
+            len(new) == 1
+            and results_only(new[0])
+            and {block["tool_use_id"] for block in new[0].content}
+            == set(call_ids(prompt.turns[-2]))
+            and all(mcp_content(block.get("content", ())) for block in new[0].content)
+            and fixed_in_turn(prompt.conversation.options) == self._fixed
+        )
+
+    def _new_turns(self, prompt: Prompt) -> list[Turn] | None:
+        if not self.alive or self._transcript is None:
+            return None
+        return self._transcript.continuation(prompt.identity, prompt.turns)
+
+    async def run(self, prompt: Prompt, silence: float) -> AsyncGenerator[list[Event], None]:
         """The events of the answer in batches as they come; an empty batch every HEARTBEAT.
 
         ``silence``: seconds without a line from the CLI after which the turn is given up.
-        Raises ProxyError; DiedUnused when nothing of the conversation has been taken yet.
+        Raises ProxyError; DiedUnused when nothing of the turn has been taken yet.
         """
-        turns = to_turns(conversation.messages)
-        self._settled, self._answered = False, False
-        self._heard_at = time.monotonic()
-        answer = Answer()
+        structured = prompt.conversation.schema is not None
+        answer = (StructuredAnswer if structured else Answer)(prompt.names, self.spent)
+        dialogue = Dialogue(self._channel, prompt, answer, silence)
         self.report = answer.report
-        async for _ in self._open(conversation, turns, answer, silence):
-            yield []
-        while not self._settled:
-            batch = await self._next(SETTLE_TIMEOUT if answer.finished else silence)
-            if batch is None:
+        self._settled = False
+        said: list[Event] = []
+        try:
+            async for _ in self._tell(dialogue, prompt):
                 yield []
-                continue
-            events: list[Event] = []
-            try:
-                for line in batch:
-                    events += answer.feed(line)
-            except ProxyError:
-                self._settled = answer.settled
+            while not self._settled:
+                batch = await dialogue.next(SETTLE_TIMEOUT if answer.finished else None)
+                if batch is None:
+                    yield []
+                    continue
+                events: list[Event] = []
+                try:
+                    for line in batch:
+                        events += await dialogue.feed(line)
+                except ProxyError:
+                    if events:
+                        yield events
+                    raise
+                finally:
+                    self._note(answer)
+                said += events
+                self._look_for_the_end(dialogue, prompt)
+                if events and answer.finished:
+                    self._remember(dialogue, prompt, said)
                 if events:
                     yield events
-                raise
-            self._settled = answer.settled
-            if answer.goes_on_by_itself:
-                self._process.kill()
-                self._settled = True
-            if events:
-                yield events
+        except Refused as refused:
+            self._kill()
+            raise refused.error from None
+        self._hold(dialogue)
 
-    async def _open(
-        self, conversation: Conversation, turns: list[Turn], answer: Answer, silence: float
-    ) -> AsyncGenerator[None, None]:
-        """Configuration, history and the last turn, in as few writes as keep the order.
+    def _hold(self, dialogue: Dialogue) -> None:
+        """The calls that the client has to answer; the turn's ``result`` comes only after that."""
+        held = {call.tool_use_id: call for call in dialogue.held}
+        calls = dialogue.answer.calls
+        self._held = [held[call.api_id] for call in calls if call.api_id in held]
+        if self._held:
+            said_so_far = self.spent.output + self.report.usage.output
+            self.spent = replace(self.spent, output=said_so_far)
 
-        The CLI queues user lines but takes assistant lines at once, so each user line of the
-        history is waited for: its receipt is a ``result``.
-        """
-        pending = self._configuration(conversation)
-        *history, last = turns
-        for turn in history:
-            if turn.role == "assistant":
-                pending.append(stream_json.assistant(turn.content))
-                continue
-            pending.append(stream_json.user(turn.content, query=False))
-            await self._send(b"".join(pending))
-            pending.clear()
-            received = False
-            while not received:
-                batch = await self._next(silence)
-                if batch is None:
-                    yield
-                for line in batch or ():
-                    if isinstance(line, ResultLine):
-                        received = True
-                        if not line.is_error:
-                            continue
-                    answer.feed(line)
-        await self._send(b"".join([*pending, stream_json.user(last.content, query=True)]))
-
-    def _configuration(self, conversation: Conversation) -> list[bytes]:
-        requests: dict[str, dict[str, Any]] = {
-            "initialize": {"systemPrompt": [conversation.system]},
-            "set_model": {"model": conversation.model},
-            "apply_flag_settings": {"settings": flag_settings(conversation.options)},
-        }
-        self._unconfirmed = {next(self._ids): subject for subject in requests}
-        return [
-            stream_json.control(id_, subject, **requests[subject])
-            for id_, subject in self._unconfirmed.items()
-        ]
-
-    async def _send(self, data: bytes) -> None:
+    async def _tell(self, dialogue: Dialogue, prompt: Prompt) -> AsyncGenerator[None, None]:
+        """What is new to the process: all of the conversation, or its last turns."""
+        new, held = self._new_turns(prompt), self._held
+        self._transcript, self._held = None, []
         try:
-            await self._process.write(data, WRITE_TIMEOUT)
-        except ProcessEnded as ended:
-            raise self._ended(ended) from None
-        except TimeoutError:
-            raise UpstreamTimeout("Claude Code does not read its input") from None
+            async for _ in dialogue.open() if new is None else dialogue.go_on(new, held):
+                yield
+        finally:
+            self._note(dialogue.answer)
 
-    async def _next(self, silence: float) -> list[Line] | None:
-        """Decoded lines as they come, None after a HEARTBEAT of silence."""
-        patience = self._heard_at + silence - time.monotonic()
-        try:
-            batch = await self._read(max(0.0, min(HEARTBEAT, patience)))
-        except ProcessEnded as ended:
-            raise self._ended(ended) from None
-        except (LineError, LineTooLong) as error:
-            raise BadUpstream(f"Claude Code sent what cannot be read: {error}") from None
-        now = time.monotonic()
-        if batch is not None:
-            if self._unconfirmed:
-                self._note_replies(batch)
-            self._heard_at = now
-        elif now - self._heard_at >= silence:
-            raise UpstreamTimeout(f"Claude Code has been silent for {silence:g} seconds")
-        return batch
+    def _note(self, answer: AnyAnswer) -> None:
+        self.report, self.spent, self._settled = answer.report, answer.spent, answer.settled
 
-    def _note_replies(self, batch: list[Line]) -> None:
-        """Until the configuration is confirmed: its first reply, or any other line, says that the
-        CLI has begun with this conversation, so that another may not take it.
+    def _kill(self) -> None:
+        self._process.kill()
+        self._killed = self._settled = True
 
-        A model that the CLI does not know leaves its default, dearer one in force (2.1.330): the
-        process ends before it has asked the API, which it does some 50 ms after that reply.
-        """
-        for line in batch:
-            if not isinstance(line, ControlResponseLine):
-                self._answered = True
-                continue
-            subject = self._unconfirmed.pop(line.response.request_id, None)
-            self._answered = self._answered or subject is not None
-            if subject is not None and line.response.subtype == "error":
-                self._process.kill()
-                self._settled = True
-                reason = (line.response.error or "")[:200]
-                if subject == "set_model":
-                    raise ModelNotFound(f"Claude Code refuses the model: {reason}", param="model")
-                raise BadUpstream(f"Claude Code refuses {subject}: {reason}")
-
-    def _ended(self, ended: ProcessEnded) -> Exception:
-        if not self._answered:
-            return DiedUnused(str(ended))
-        return ProxyError(f"Claude Code {ended} before its answer was whole")
-
-    async def _read(self, timeout: float) -> list[Line] | None:  # noqa: ASYNC109 - no error
-        """Lines that matter, perhaps none of those that came; None after ``timeout`` s of silence.
-
-        What is no JSON object at all (a warning, a banner) is counted. Raises LineError for one
-        that is an object but cannot be read, after those before it.
-        """
-        if self._unreadable is not None:
-            raise self._unreadable
-        decoded: list[Line] = []
-        lines = await self._process.read(timeout)
-        if lines is None:
-            return None
-        for raw in lines:
-            if raw[:1] != b"{" and not raw.lstrip().startswith(b"{"):
-                self.unknown_lines += bool(raw.strip())
-                continue
-            try:
-                line = stream_json.decode(raw)
-            except LineError as error:
-                self._unreadable = error
-                if decoded:
-                    break
-                raise
-            if line is None:
-                self.unknown_lines += 1
-            elif isinstance(line, stream_json.ControlRequestLine):
-                refusal = stream_json.control_error(line.request_id, "not supported")
-                await self._process.write(refusal, WRITE_TIMEOUT)
+    def _look_for_the_end(self, dialogue: Dialogue, prompt: Prompt) -> None:
+        """Of the turn, whose last line does not come when the client has to act first."""
+        answer = dialogue.answer
+        if answer.goes_on_by_itself:
+            self._kill()
+        elif answer.reason is FinishReason.TOOL_CALLS and not self._settled:
+            if any(call.name not in prompt.names.offered for call in answer.calls):
+                # The CLI has answered it with an error and would tell the model.
+                self._kill()
             else:
-                decoded.append(line)
-        return decoded
+                called = {call.api_id for call in answer.calls}
+                self._settled = called <= {held.tool_use_id for held in dialogue.held}
+
+    def _remember(self, dialogue: Dialogue, prompt: Prompt, said: list[Event]) -> None:
+        """What the process holds with its whole answer, before the client knows of it.
+
+        Not with a structured one, which the CLI holds in another form than the client.
+        """
+        answer = dialogue.answer
+        goes_on = answer.reason is FinishReason.TOOL_CALLS or (
+            answer.reason is FinishReason.STOP and prompt.conversation.schema is None
+        )
+        if not goes_on or not self.alive:
+            return
+        turn = answer_turn(fold(said), prompt.names)
+        if not turn.content:
+            return
+        self._fixed = fixed_in_turn(prompt.conversation.options)
+        self._transcript = Transcript(prompt.identity, [*prompt.turns, turn])
 
     def fail(self, error: ProxyError) -> None:
         """Ends a running turn with ``error`` at its next read."""
@@ -320,19 +244,18 @@ class Session:
 
         The interrupted turn's ``result`` tells what it has cost.
         """
-        if self.alive and not self._settled:
+        if self.alive and (self._held or not self._settled):
             await self._interrupt()
         await self._process.end(END_GRACE)
         return self.report
 
     async def _interrupt(self) -> None:
-        with suppress(ProcessEnded, TimeoutError, LineError, LineTooLong):
+        with suppress(ProcessEnded, ProxyError, TimeoutError, LineError, LineTooLong):
             self._process.recover()
             async with asyncio.timeout(INTERRUPT_GRACE):
-                request = stream_json.control(next(self._ids), "interrupt")
-                await self._process.write(request, WRITE_TIMEOUT)
-                while not self._settled:
-                    for line in await self._read(INTERRUPT_GRACE) or ():
+                await self._channel.send(self._channel.control("interrupt")[1])
+                while True:
+                    for line in await self._channel.read(INTERRUPT_GRACE) or ():
                         if isinstance(line, ResultLine):
-                            self.report.settle(line)
-                            self._settled = True
+                            self.spent = self.report.settle(line, self.spent, whole=self._settled)
+                            return

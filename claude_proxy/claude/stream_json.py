@@ -39,8 +39,18 @@ class Delta(msgspec.Struct):
     type: str = ""
     text: str = ""
     thinking: str = ""
+    partial_json: str = ""
     stop_reason: str | None = None
     stop_details: Json | None = None
+
+
+class ContentBlock(msgspec.Struct):
+    """As ``content_block_start`` has it; ``input`` is empty there and comes in deltas."""
+
+    type: str = ""
+    id: str = ""
+    name: str = ""
+    input: Json | None = None
 
 
 class StreamEvent(msgspec.Struct):
@@ -48,6 +58,7 @@ class StreamEvent(msgspec.Struct):
 
     type: str
     message: Message | None = None
+    content_block: ContentBlock | None = None
     delta: Delta | None = None
     usage: Usage | None = None
 
@@ -63,10 +74,28 @@ class AssistantLine(msgspec.Struct):
     error: str | None = None
 
 
+class ToolResultBlock(msgspec.Struct):
+    tool_use_id: str = ""
+
+
+class UserMessage(msgspec.Struct):
+    content: str | list[ToolResultBlock] = ""
+
+
+class UserLine(msgspec.Struct):
+    """What the CLI itself puts into the conversation: tool results, and notes."""
+
+    message: UserMessage
+
+
 class SystemLine(msgspec.Struct):
-    """``retry_delay_ms`` and the fields around it come with subtype ``api_retry``."""
+    """``retry_delay_ms`` and the fields around it come with subtype ``api_retry``.
+
+    ``tools``, with subtype ``init``, are the names of those that the CLI can run.
+    """
 
     subtype: str = ""
+    tools: list[str] | None = None
     attempt: int | None = None
     retry_delay_ms: float | None = None
     error_status: int | None = None
@@ -100,6 +129,7 @@ class ResultLine(msgspec.Struct):
     num_turns: int = 0
     result: str | None = None
     errors: list[str] | None = None
+    structured_output: Any = None
     total_cost_usd: float = 0.0
     usage: Usage | None = None
     modelUsage: dict[str, ModelUsage] | None = None  # noqa: N815 - the CLI's name
@@ -126,6 +156,7 @@ class ControlRequestLine(msgspec.Struct):
 Line: TypeAlias = (
     StreamLine
     | AssistantLine
+    | UserLine
     | SystemLine
     | RateLimitLine
     | ResultLine
@@ -153,14 +184,20 @@ _stream_peek = msgspec.json.Decoder(_StreamPeek)
 _decoders: dict[str, msgspec.json.Decoder[Any]] = {
     "stream_event": msgspec.json.Decoder(StreamLine),
     "assistant": msgspec.json.Decoder(AssistantLine),
+    "user": msgspec.json.Decoder(UserLine),
     "system": msgspec.json.Decoder(SystemLine),
     "rate_limit_event": msgspec.json.Decoder(RateLimitLine),
     "result": msgspec.json.Decoder(ResultLine),
     "control_response": msgspec.json.Decoder(ControlResponseLine),
     "control_request": msgspec.json.Decoder(ControlRequestLine),
 }
-KNOWN_EVENTS = frozenset({"message_start", "content_block_delta", "message_delta"})
-KNOWN_DELTAS = frozenset({"text_delta", "thinking_delta"})
+KNOWN_EVENTS = frozenset(
+    {
+        *("message_start", "content_block_start", "content_block_delta", "content_block_stop"),
+        "message_delta",
+    }
+)
+KNOWN_DELTAS = frozenset({"text_delta", "thinking_delta", "input_json_delta"})
 _encode = msgspec.json.Encoder().encode
 
 
@@ -168,7 +205,7 @@ def decode(line: bytes) -> Line | None:
     """One line; None for a kind that is not known. Raises LineError without the line's text."""
     try:
         head = _head.decode(line)
-        if head.type == "system" and head.subtype != "api_retry":
+        if head.type == "system" and head.subtype not in ("api_retry", "init"):
             return None
         decoder = _decoders.get(head.type)
         return None if decoder is None else _decode_known(decoder, head.type, line)
@@ -201,6 +238,17 @@ def _is_unknown(event: _EventPeek) -> bool:
 def control(request_id: str, subtype: str, **fields: Any) -> bytes:
     body = {"subtype": subtype, **fields}
     return _encode({"type": "control_request", "request_id": request_id, "request": body}) + b"\n"
+
+
+def control_success(request_id: str, response: Json) -> bytes:
+    """The answer to a request of the CLI's."""
+    reply = {"subtype": "success", "request_id": request_id, "response": response}
+    return _encode({"type": "control_response", "response": reply}) + b"\n"
+
+
+def mcp_response(request_id: str, reply: Json) -> bytes:
+    """``reply``: the MCP server's JSON-RPC message."""
+    return control_success(request_id, {"mcp_response": reply})
 
 
 def control_error(request_id: str, message: str) -> bytes:

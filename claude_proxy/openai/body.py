@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -13,6 +13,7 @@ Request = TypeVar("Request")
 
 LONGEST_MESSAGE = 500
 MOST_NAMES = 32
+DEEPEST = 100
 _keys = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -44,6 +45,23 @@ def invalid(problem: str) -> InvalidRequest:
     message = message[:LONGEST_MESSAGE]
     # SDKs show the message only, so the place stands in it too.
     return InvalidRequest(f"{param}: {message}" if param else message, param=param or None)
+
+
+def json_object(text: bytes) -> dict[str, Any]:
+    """JSON inside the JSON. Raises ValueError, also when it is nested deeper than DEEPEST."""
+    try:
+        value = msgspec.json.decode(text, type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        raise ValueError("not a JSON object") from None
+    level: list[Any] = [value]
+    for _ in range(DEEPEST):
+        inner = [one for one in level if isinstance(one, dict | list)]
+        if not inner:
+            return value
+        level = [
+            child for one in inner for child in (one.values() if isinstance(one, dict) else one)
+        ]
+    raise ValueError(f"nested deeper than {DEEPEST} levels")
 
 
 def names_beyond(effective: frozenset[str], body: bytes) -> list[str]:

@@ -1,10 +1,11 @@
 """The language in which a prompt tells the simulator how to answer.
 
-Anywhere in the text of the last user message: `[simulate key=value key="quoted value" ...]`,
-as many brackets as you like. Without a bracket the simulator says that it is one and quotes
-the prompt. A value is plain (no blank, quote or `]`), 'single-quoted' (taken literally: good
-for JSON) or "double-quoted" (knows the escapes \\n, \\t, \\" and \\\\). If a key that cannot be
-repeated is given twice, the last one counts. A malformed bracket is answered with 400.
+Anywhere in the text of the last user message, its tool results included:
+`[simulate key=value key="quoted value" ...]`, as many brackets as you like. Without a bracket
+the simulator says that it is one and quotes the prompt. A value is plain (no blank, quote or
+`]`), 'single-quoted' (taken literally: good for JSON) or "double-quoted" (knows the escapes \\n,
+\\t, \\" and \\\\). If a key that cannot be repeated is given twice, the last one counts. A
+malformed bracket is answered with 400.
 
 What is answered
     text="..."            exactly this text, one delta a word

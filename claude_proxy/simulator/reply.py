@@ -16,7 +16,12 @@ from claude_proxy.simulator import directives as language
 from claude_proxy.simulator.cache import PromptCache, count_tokens
 from claude_proxy.simulator.directives import Directives
 from claude_proxy.simulator.errors import ERROR_TYPES, ApiError, error_body, invalid
-from claude_proxy.simulator.prompt import Json, last_user_blocks, texts
+from claude_proxy.simulator.prompt import (
+    Json,
+    last_user_blocks,
+    texts,
+    tool_result_texts,
+)
 from claude_proxy.simulator.record import Exchange, Failures, Holds, Outcome, Record
 from claude_proxy.simulator.render import BATCH, Answer, delta_count, frame, message, steps
 from claude_proxy.simulator.script import plan
@@ -123,7 +128,8 @@ class Reply(Response):
         return body
 
     def _directives(self, body: Json) -> Directives:
-        written = texts(last_user_blocks(body))
+        blocks = last_user_blocks(body)
+        written = [*texts(blocks), *tool_result_texts(blocks)]
         directives = language.read(written)
         if directives.times is None:
             return directives

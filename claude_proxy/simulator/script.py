@@ -19,6 +19,7 @@ from claude_proxy.simulator.prompt import (
 )
 from claude_proxy.simulator.sample import sample
 
+STRUCTURED_OUTPUT = "StructuredOutput"
 QUOTED = 200  # characters of the prompt that the default answer repeats
 _WORD = re.compile(r"\S+\s*|\s+")
 
@@ -105,10 +106,12 @@ def _numbered_words(count: int) -> tuple[str, ...]:
 
 
 def _forced_call(body: Json) -> list[ToolCall]:
+    """A structured answer is given where there is a tool for it, as Claude Code's is named."""
     choice = body.get("tool_choice") or {}
-    if choice.get("type") not in ("any", "tool"):
-        return []
-    return [ToolCall(choice["name"] if choice["type"] == "tool" else body["tools"][0]["name"])]
+    if choice.get("type") in ("any", "tool"):
+        return [ToolCall(choice["name"] if choice["type"] == "tool" else body["tools"][0]["name"])]
+    offered = {tool["name"] for tool in body.get("tools") or ()}
+    return [ToolCall(STRUCTURED_OUTPUT)] if STRUCTURED_OUTPUT in offered else []
 
 
 def _forced_text(body: Json) -> str:
@@ -121,7 +124,7 @@ def _forced_text(body: Json) -> str:
     wrote, said = strip("\n".join(texts(blocks))), "You wrote"
     if not wrote:
         results = tool_result_texts(blocks)
-        wrote, said = "\n".join(results), "The tool said" if results else "You wrote"
+        wrote, said = strip("\n".join(results)), "The tool said" if results else "You wrote"
     return f'This is a simulated answer: no model was asked. {said}: "{wrote[:QUOTED]}"'
 
 

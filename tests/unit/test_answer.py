@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_proxy import errors
-from claude_proxy.claude.answer import LONGEST_RETRY_DELAY, Answer
+from claude_proxy.claude.answer import LONGEST_RETRY_DELAY, REFUSED, Answer, Call, Spent
 from claude_proxy.claude.stream_json import (
     AssistantLine,
+    ContentBlock,
     Delta,
     Line,
     Message,
+    ModelUsage,
     RateLimitInfo,
     RateLimitLine,
     ResultLine,
@@ -21,16 +27,25 @@ from claude_proxy.claude.stream_json import (
     SystemLine,
     Usage,
 )
+from claude_proxy.claude.tools import ToolNames
 from claude_proxy.conversation import (
+    ArgumentsDelta,
+    Conversation,
     Event,
     Finished,
     FinishReason,
     ReasoningDelta,
     Started,
     TextDelta,
+    Tool,
+    ToolCall,
+    ToolCallStarted,
     fold,
 )
 from claude_proxy.conversation import Usage as Tokens
+
+AWKWARD = "search the web"
+NAMES = ToolNames(Conversation("m", "", (), tools=(Tool("f", "{}"), Tool(AWKWARD, "{}"))))
 
 
 def start(model: str = "claude-x", **usage: int) -> StreamLine:
@@ -53,13 +68,23 @@ def think(text: str) -> StreamLine:
     return delta(type="thinking_delta", thinking=text)
 
 
+def call(id_: str, name: str, **arguments) -> StreamLine:
+    """The beginning; arguments come here only from a CLI that has them at once."""
+    begun = ContentBlock("tool_use", id_, name, arguments)
+    return StreamLine(StreamEvent("content_block_start", content_block=begun))
+
+
+def argue(text: str) -> StreamLine:
+    return delta(type="input_json_delta", partial_json=text)
+
+
 def stop(reason: str | None = "end_turn", details=None, **usage) -> StreamLine:
     ending = Delta(stop_reason=reason, stop_details=details)
     return StreamLine(StreamEvent("message_delta", delta=ending, usage=Usage(**usage)))
 
 
 def retry(delay_ms: float = 500, **fields) -> SystemLine:
-    return SystemLine("api_retry", 1, delay_ms, **fields)
+    return SystemLine("api_retry", attempt=1, retry_delay_ms=delay_ms, **fields)
 
 
 OK = ResultLine("success", num_turns=1, total_cost_usd=0.25)
@@ -71,7 +96,7 @@ def feed(answer: Answer, *lines: Line) -> list[Event]:
 
 
 def test_a_whole_turn_in_order():
-    answer = Answer()
+    answer = Answer(NAMES)
     lines = [
         SystemLine("init"),
         start(input_tokens=3, cache_read_input_tokens=20, output_tokens=1),
@@ -113,9 +138,10 @@ def test_a_whole_turn_in_order():
     ],
 )
 def test_the_stop_reason_is_the_finish_reason(stop_reason, reason, goes_on):
-    answer = Answer()
+    answer = Answer(NAMES)
     *_, finished = feed(answer, start(), stop(stop_reason))
-    assert finished == Finished(reason, Tokens())
+    refusal = REFUSED if reason is FinishReason.REFUSAL else None
+    assert finished == Finished(reason, Tokens(), refusal)
     assert answer.goes_on_by_itself is goes_on
 
 
@@ -123,45 +149,47 @@ def test_the_stop_reason_is_the_finish_reason(stop_reason, reason, goes_on):
     ("details", "explanation"),
     [
         ({"category": "cyber", "explanation": "I may not."}, "I may not."),
-        ({"explanation": None}, None),
-        ({"explanation": 7}, None),
-        (None, None),
+        ({"explanation": ""}, REFUSED),
+        ({"explanation": None}, REFUSED),
+        ({"explanation": 7}, REFUSED),
+        (None, REFUSED),
     ],
 )
 def test_a_refusal_may_explain_itself(details, explanation):
-    *_, finished = feed(Answer(), start(), stop("refusal", details))
+    *_, finished = feed(Answer(NAMES), start(), stop("refusal", details))
     assert finished == Finished(FinishReason.REFUSAL, Tokens(), explanation)
 
 
 def test_only_a_refusal_explains_a_refusal():
-    *_, finished = feed(Answer(), start(), stop("end_turn", {"explanation": "why I stopped"}))
+    *_, finished = feed(Answer(NAMES), start(), stop("end_turn", {"explanation": "why I stopped"}))
     assert finished == Finished(FinishReason.STOP, Tokens(), None)
 
 
 def test_what_comes_after_the_end_of_the_answer_is_not_part_of_it():
     """The CLI may go on by itself, with a synthetic user turn."""
-    answer = Answer()
+    answer = Answer(NAMES)
     feed(answer, start(), say("cut"), stop("max_tokens", output_tokens=9))
     assert feed(answer, start(output_tokens=1), say("more"), stop()) == []
     assert feed(answer, FAILED) == []
     assert answer.report.usage.output == 9
 
 
-def test_what_a_subagent_says_is_not_part_of_the_answer():
-    line = say("inner")
+@pytest.mark.parametrize("line", [say("inner"), call("a", "f"), stop()])
+def test_what_a_subagent_says_is_not_part_of_the_answer(line):
+    line = copy.deepcopy(line)
     line.parent_tool_use_id = "toolu_1"
-    assert feed(Answer(), start(), line) == [Started("claude-x")]
+    assert feed(Answer(NAMES), start(), line) == [Started("claude-x")]
 
 
 def test_a_stop_reason_of_null_ends_nothing():
-    answer = Answer()
+    answer = Answer(NAMES)
     assert feed(answer, start(), stop(None, output_tokens=3)) == [Started("claude-x")]
     assert not answer.finished
 
 
-@pytest.mark.parametrize("spoken", [say("half"), think("half")])
+@pytest.mark.parametrize("spoken", [say("half"), think("half"), call("a", "f")])
 def test_a_second_try_after_something_was_said_is_an_error(spoken):
-    answer = Answer()
+    answer = Answer(NAMES)
     feed(answer, start(), spoken)
     with pytest.raises(errors.BadUpstream, match="broke off"):
         answer.feed(start())
@@ -169,17 +197,17 @@ def test_a_second_try_after_something_was_said_is_an_error(spoken):
 
 def test_a_second_try_before_anything_was_said_starts_once_only():
     lines = [start(output_tokens=1), block(), retry(), start(input_tokens=5), say("hi"), stop()]
-    events = feed(Answer(), *lines)
+    events = feed(Answer(NAMES), *lines)
     assert events[:2] == [Started("claude-x"), TextDelta("hi")]
     assert events[2:] == [Finished(FinishReason.STOP, Tokens(input=5, output=1))]
 
 
 def test_empty_deltas_are_no_events():
-    assert feed(Answer(), say(""), think(""), delta(type="input_json_delta")) == []
+    assert feed(Answer(NAMES), say(""), think(""), delta(type="input_json_delta")) == []
 
 
 def test_later_figures_replace_earlier_ones_and_the_rest_stays():
-    answer = Answer()
+    answer = Answer(NAMES)
     feed(answer, start(input_tokens=3, cache_creation_input_tokens=7, output_tokens=1))
     feed(answer, stop(output_tokens=50, input_tokens=0))
     assert answer.report.usage == Tokens(input=0, cache_write=7, output=50)
@@ -187,13 +215,13 @@ def test_later_figures_replace_earlier_ones_and_the_rest_stays():
 
 @pytest.mark.parametrize("details", [None, {}, {"thinking_tokens": None}, {"thinking_tokens": "x"}])
 def test_unusable_usage_details_count_no_reasoning(details):
-    answer = Answer()
+    answer = Answer(NAMES)
     feed(answer, start(), stop(output_tokens=5, output_tokens_details=details))
     assert answer.report.usage.reasoning == 0
 
 
 def test_an_end_without_an_answer_is_an_error_even_when_the_cli_calls_it_success():
-    answer = Answer()
+    answer = Answer(NAMES)
     with pytest.raises(errors.BadUpstream, match="without an answer"):
         answer.feed(OK)
     assert answer.settled
@@ -201,7 +229,7 @@ def test_an_end_without_an_answer_is_an_error_even_when_the_cli_calls_it_success
 
 
 def test_a_failed_turn_is_told_by_its_status_and_text():
-    answer = Answer()
+    answer = Answer(NAMES)
     answer.feed(AssistantLine("rate_limit"))
     with pytest.raises(errors.Overloaded, match=r"^busy$"):
         answer.feed(FAILED)
@@ -209,7 +237,7 @@ def test_a_failed_turn_is_told_by_its_status_and_text():
 
 
 def test_without_a_status_a_failed_turn_is_told_by_the_kind_and_errors_of_the_cli():
-    answer = Answer()
+    answer = Answer(NAMES)
     answer.feed(AssistantLine("billing_error"))
     line = ResultLine("error_during_execution", is_error=True, errors=["no", "credit"])
     with pytest.raises(errors.InsufficientQuota, match=r"^no; credit$"):
@@ -217,7 +245,7 @@ def test_without_a_status_a_failed_turn_is_told_by_the_kind_and_errors_of_the_cl
 
 
 def test_retries_are_counted_and_the_last_delay_is_told():
-    answer = Answer()
+    answer = Answer(NAMES)
     assert feed(answer, retry(500), retry(4_000)) == []
     with pytest.raises(errors.Overloaded) as caught:
         answer.feed(FAILED)
@@ -234,7 +262,7 @@ def test_retries_are_counted_and_the_last_delay_is_told():
     ],
 )
 def test_a_long_wait_for_a_retry_is_passed_on_instead(fields, cls):
-    answer = Answer()
+    answer = Answer(NAMES)
     with pytest.raises(errors.ProxyError) as caught:
         answer.feed(retry((LONGEST_RETRY_DELAY + 1) * 1_000, **fields))
     assert type(caught.value) is cls
@@ -243,7 +271,7 @@ def test_a_long_wait_for_a_retry_is_passed_on_instead(fields, cls):
 
 
 def test_a_retry_that_succeeded_has_no_say_in_a_later_failure():
-    answer = Answer()
+    answer = Answer(NAMES)
     feed(answer, retry(500, error_status=529, error="overloaded"), start(), say("x"))
     with pytest.raises(errors.ProxyError) as caught:
         answer.feed(ResultLine("error_during_execution", is_error=True, errors=["a bug"]))
@@ -251,7 +279,7 @@ def test_a_retry_that_succeeded_has_no_say_in_a_later_failure():
 
 
 def test_a_rejected_rate_limit_is_told_with_its_reset():
-    answer = Answer()
+    answer = Answer(NAMES)
     limit = RateLimitInfo("rejected", 4e9)
     assert feed(answer, RateLimitLine(limit)) == []
     with pytest.raises(errors.RateLimited) as caught:
@@ -261,7 +289,7 @@ def test_a_rejected_rate_limit_is_told_with_its_reset():
 
 @pytest.mark.parametrize("status", ["allowed", "allowed_warning"])
 def test_a_warning_of_a_limit_is_no_limit(status):
-    answer = Answer()
+    answer = Answer(NAMES)
     answer.feed(RateLimitLine(RateLimitInfo(status, 4e9)))
     with pytest.raises(errors.Overloaded):
         answer.feed(FAILED)
@@ -270,6 +298,7 @@ def test_a_warning_of_a_limit_is_no_limit(status):
 lines = st.sampled_from(
     [
         *(start(), block(), say("a"), think("b"), say(""), stop(), stop(None), stop("max_tokens")),
+        *(call("a", "f"), call("b", "g", x=1), argue('{"x"'), block("content_block_stop")),
         *(AssistantLine(), AssistantLine("unknown"), SystemLine("init"), retry(), OK, FAILED),
     ]
 )
@@ -277,7 +306,7 @@ lines = st.sampled_from(
 
 @given(st.lists(lines))
 def test_any_lines_after_a_start_give_events_in_order_or_an_error(more):
-    answer = Answer()
+    answer = Answer(NAMES)
     events: list[Event] = []
     try:
         for line in [start(), *more]:
@@ -293,9 +322,126 @@ def test_any_lines_after_a_start_give_events_in_order_or_an_error(more):
         assert fold(events).finished.usage == answer.report.usage
 
 
-@pytest.mark.parametrize("early", [[say("a")], [stop()], [say("a"), stop()]])
+@pytest.mark.parametrize("early", [[say("a")], [stop()], [say("a"), stop()], [call("a", "f")]])
 def test_an_answer_that_never_started_is_an_error_not_a_crash(early):
     """Without a start there is no role chunk, and fold raises a bare ValueError."""
-    answer = Answer()
+    answer = Answer(NAMES)
     with pytest.raises(errors.ProxyError):
         fold(feed(answer, *early, OK))
+
+
+# Tool calls
+
+END = block("content_block_stop")
+
+
+def test_a_call_is_its_start_and_the_fragments_of_its_arguments():
+    answer = Answer(NAMES)
+    lines = [start(), say("Let me see."), call("toolu_1", "f"), argue('{"a"'), argue(": 1}"), END]
+    _, said, started, *rest = feed(answer, *lines, stop("tool_use", output_tokens=9))
+    assert said == TextDelta("Let me see.")
+    assert isinstance(started, ToolCallStarted)
+    assert rest == [
+        ArgumentsDelta('{"a"'),
+        ArgumentsDelta(": 1}"),
+        Finished(FinishReason.TOOL_CALLS, Tokens(output=9)),
+    ]
+    assert answer.calls == [Call("toolu_1", "f", started.id)]
+    assert (answer.finished, answer.settled, answer.goes_on_by_itself) == (True, False, False)
+
+
+@pytest.mark.parametrize("fragments", [[], [""], [" ", "\n"]])
+def test_a_call_without_arguments_has_an_empty_object(fragments):
+    lines = [start(), call("a", "f"), *map(argue, fragments), END, stop("tool_use")]
+    (made,) = fold(feed(Answer(NAMES), *lines)).calls
+    assert json.loads(made.arguments) == {}
+
+
+def test_a_call_that_was_not_closed_is_closed_by_the_end_of_the_answer():
+    (made,) = fold(feed(Answer(NAMES), start(), call("a", "f"), stop("tool_use"))).calls
+    assert made.arguments == "{}"
+
+
+def test_arguments_that_come_at_once_are_passed_on():
+    lines = [start(), call("a", "f", x=[1, None]), END, stop("tool_use")]
+    (made,) = fold(feed(Answer(NAMES), *lines)).calls
+    assert json.loads(made.arguments) == {"x": [1, None]}
+
+
+def test_several_calls_keep_their_order_and_their_own_arguments():
+    answer = Answer(NAMES)
+    lines = [
+        *(start(), call("a", "f"), argue('{"n":1}'), END),
+        *(call("b", "f"), END),
+        *(call("c", "f"), argue('{"n"'), argue(":3}"), END, stop("tool_use")),
+    ]
+    made = fold(feed(answer, *lines)).calls
+    assert [one.arguments for one in made] == ['{"n":1}', "{}", '{"n":3}']
+    assert [one.api_id for one in answer.calls] == ["a", "b", "c"]
+    assert [one.id for one in answer.calls] == [one.id for one in made]
+    assert len({one.id for one in made}) == 3
+
+
+def test_an_id_has_letters_and_digits_only():
+    (made,) = fold(feed(Answer(NAMES), start(), call("toolu_01-x", "f"), stop("tool_use"))).calls
+    assert re.fullmatch(r"[a-zA-Z0-9]{16,}", made.id)
+
+
+@pytest.mark.parametrize(
+    ("api_name", "name"),
+    [("f", "f"), (NAMES.to_api(AWKWARD), AWKWARD), ("Unheard_of", "Unheard_of")],
+    ids=["same", "awkward", "unknown"],
+)
+def test_a_call_bears_the_name_that_the_client_knows(api_name, name):
+    answer = Answer(NAMES)
+    events = feed(answer, start(), call("a", api_name), stop("tool_use"))
+    (made,) = answer.calls
+    assert made.name == api_name
+    assert fold(events).calls == (ToolCall(made.id, name, "{}"),)
+
+
+def test_a_fragment_outside_of_a_call_is_no_event():
+    answer = Answer(NAMES)
+    lines = [start(), argue('{"server": 1}'), call("a", "f"), argue("{}"), END, argue("late")]
+    (made,) = fold(feed(answer, *lines, stop("tool_use"))).calls
+    assert made.arguments == "{}"
+
+
+def test_other_blocks_than_calls_are_no_calls():
+    begun = ContentBlock("server_tool_use", "a", "web_search", {})
+    line = StreamLine(StreamEvent("content_block_start", content_block=begun))
+    answer = Answer(NAMES)
+    assert feed(answer, start(), line) == [Started("claude-x")]
+    assert answer.calls == []
+
+
+# What a process has spent is counted over all of its turns
+
+
+def test_a_turn_is_told_its_own_share_of_what_its_process_has_spent():
+    first = Answer(NAMES)
+    end = ResultLine("success", total_cost_usd=0.25, modelUsage={"m": ModelUsage(9)})
+    feed(first, start(), stop(output_tokens=9), end)
+    assert first.spent == Spent(0.25, 9)
+    second = Answer(NAMES, first.spent)
+    used = {"m": ModelUsage(12), "haiku": ModelUsage(1)}
+    end = ResultLine("success", total_cost_usd=0.75, modelUsage=used)
+    feed(second, start(), stop(output_tokens=4), end)
+    assert second.spent == Spent(0.75, 13)
+    assert (second.report.cost_usd, second.report.usage.output) == (0.5, 4)
+
+
+def test_of_an_answer_that_was_cut_the_end_tells_what_it_had_said():
+    answer = Answer(NAMES, Spent(0.5, 100))
+    feed(answer, start(output_tokens=1), say("half"))
+    end = ResultLine(is_error=True, total_cost_usd=0.75, modelUsage={"m": ModelUsage(140)})
+    with pytest.raises(errors.ProxyError):
+        answer.feed(end)
+    assert (answer.report.cost_usd, answer.report.usage.output) == (0.25, 40)
+
+
+def test_until_its_end_a_turn_has_spent_what_was_spent_before():
+    answer = Answer(NAMES, Spent(0.5, 100))
+    feed(answer, start(), say("half"))
+    assert answer.spent == Spent(0.5, 100)
+    assert answer.report.cost_usd is None

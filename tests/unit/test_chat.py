@@ -17,8 +17,11 @@ from claude_proxy.conversation import (
     Message,
     Options,
     Text,
+    Tool,
     ToolCall,
+    ToolChoice,
     ToolResult,
+    ToolUse,
 )
 from claude_proxy.errors import InvalidRequest
 from claude_proxy.openai import attachments, chat
@@ -73,7 +76,7 @@ def result(id_: str = "call_1", content="done") -> dict:
         (b'{"messages": []}', "messages"),
         (b'{"messages": "hi"}', "messages"),
         (body({"role": "wizard", "content": "x"}), "messages[0].role"),
-        (body(HELLO, {"role": "function", "name": "f", "content": "x"}), "messages[1].role"),
+        (body(HELLO, {"role": "function", "name": "f"}), "messages[1].content"),
         (body(HELLO, user(7)), "messages[1].content"),
         (body(user([{"type": "video"}])), "messages[0].content[0].type"),
         (body(user([{"type": "text", "text": 1}])), "messages[0].content[0].text"),
@@ -101,6 +104,10 @@ def result(id_: str = "call_1", content="done") -> dict:
         (body(top_logprobs=21), "top_logprobs"),
         (body(model=4), "model"),
         (body(tools={}), "tools"),
+        (body(functions=[{}]), "functions[0].name"),
+        (body(tool_choice=7), "tool_choice"),
+        (body(parallel_tool_calls="no"), "parallel_tool_calls"),
+        (body(response_format={}), "response_format.type"),
     ],
 )
 def test_a_wrong_type_or_range_is_refused_at_its_place(data, param):
@@ -189,19 +196,24 @@ def test_a_key_that_is_not_utf8_is_refused_or_skipped():
         ("top_logprobs", 3),
         ("modalities", ["text", "audio"]),
         ("audio", {"voice": "alloy", "format": "mp3"}),
-        ("tools", [{"type": "function", "function": {"name": "f"}}]),
-        ("functions", [{"name": "f"}]),
-        ("tool_choice", "required"),
-        ("tool_choice", {"type": "function", "function": {"name": "f"}}),
-        ("function_call", {"name": "f"}),
-        ("response_format", {"type": "json_object"}),
-        ("response_format", {"type": "json_schema", "json_schema": {"name": "x"}}),
         ("web_search_options", {}),
     ],
 )
 def test_what_would_change_the_answer_and_is_not_there_is_refused(param, value):
     error = refused(body(**{param: value}))
     assert (error.param, error.code) == (param, "unsupported_parameter")
+
+
+def test_a_choice_without_its_tools_is_refused():
+    function_call = refused(body(function_call={"name": "f"}, tools=[{"function": {"name": "f"}}]))
+    assert function_call.param == "function_call"
+    choice = {"type": "function", "function": {"name": "f"}}
+    assert refused(body(tool_choice=choice, functions=[{"name": "f"}])).param == "tool_choice"
+
+
+def test_the_old_and_the_new_form_of_tools_do_not_go_together():
+    error = refused(body(tools=[{"function": {"name": "f"}}], functions=[{"name": "g"}]))
+    assert (error.param, error.code) == ("functions", "unsupported_parameter")
 
 
 @pytest.mark.parametrize(
@@ -220,6 +232,7 @@ def test_what_would_change_the_answer_and_is_not_there_is_refused(param, value):
         ("tool_choice", "auto"),
         ("function_call", "auto"),
         ("response_format", {"type": "text"}),
+        ("parallel_tool_calls", True),
         ("web_search_options", None),
     ],
 )
@@ -283,6 +296,58 @@ def test_options_are_passed_on(given_options, expected):
 )
 def test_sampling_is_passed_on_only_when_wanted(sampling, expected):
     assert translated(temperature=0, top_p=0.5, sampling=sampling).options == expected
+
+
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+FUNCTION = {"name": "f", "parameters": {"type": "object"}}
+F = Tool("f", '{"type": "object"}')
+
+
+@pytest.mark.parametrize(
+    ("fields", "choice"),
+    [
+        ({"tools": [TOOL]}, ToolChoice()),
+        ({"tools": [TOOL], "parallel_tool_calls": False}, ToolChoice(parallel=False)),
+        ({"tools": [TOOL], "parallel_tool_calls": None}, ToolChoice()),
+        ({"tools": [TOOL], "tool_choice": "required"}, ToolChoice(ToolUse.REQUIRED)),
+        (
+            {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "f"}}},
+            ToolChoice(ToolUse.REQUIRED, "f"),
+        ),
+        ({"functions": [FUNCTION]}, ToolChoice(parallel=False)),
+        ({"functions": [FUNCTION], "tools": []}, ToolChoice(parallel=False)),
+        (
+            {"functions": [FUNCTION], "function_call": "none"},
+            ToolChoice(ToolUse.NONE, parallel=False),
+        ),
+        (
+            {"functions": [FUNCTION], "function_call": {"name": "f"}},
+            ToolChoice(ToolUse.REQUIRED, "f", parallel=False),
+        ),
+    ],
+)
+def test_tools_and_the_choice_among_them_are_passed_on_in_either_form(fields, choice):
+    conversation = translated(**fields)
+    assert conversation.tools == (F,)
+    assert conversation.options.tool_choice == choice
+    assert chat.ignored(body(**fields), sampling=False) == []
+
+
+@pytest.mark.parametrize(
+    ("form", "schema"),
+    [
+        ({"type": "text"}, None),
+        ({"type": "json_object"}, '{"type":"object"}'),
+        (
+            {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}},
+            '{"type": "object"}',
+        ),
+    ],
+)
+def test_the_format_of_the_answer_is_passed_on_as_a_schema(form, schema):
+    conversation = translated(response_format=form)
+    assert conversation.schema == schema
+    assert conversation.tools == ()
 
 
 @pytest.mark.parametrize("stop", ["", " \n", ["a", ""]])
@@ -489,7 +554,7 @@ def test_arguments_must_be_a_json_object(arguments):
         ([HELLO, calling(call("a"), call("b")), result("a")], "messages[1].tool_calls[1]"),
         ([HELLO, calling(call("a"), call("a")), result("a")], "messages[1].tool_calls[1].id"),
         ([HELLO, calling(call("a")), calling(call("b")), result("b")], "messages[1].tool_calls[0]"),
-        ([HELLO, calling(call("a"))], "messages[1].tool_calls[0]"),
+        ([HELLO, calling(call("a"))], "messages[1].role"),
     ],
     ids=[
         "no call",

@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from claude_proxy.conversation import (
+    ArgumentsDelta,
     Event,
     Finished,
     FinishReason,
     ReasoningDelta,
     Started,
     TextDelta,
+    ToolCallStarted,
     Usage,
     fold,
 )
@@ -29,7 +31,17 @@ DONE = Finished(FinishReason.STOP, Usage(3, 20, 100, 40, 8))
 
 counts = st.integers(0, 10**9)
 usages = st.builds(Usage, counts, counts, counts, counts, counts)
-deltas = st.lists(st.text(min_size=1).map(TextDelta) | st.text(min_size=1).map(ReasoningDelta))
+texts = st.text(min_size=1)
+fragments = st.lists(texts.map(ArgumentsDelta), max_size=3)
+call_events = st.builds(
+    lambda id_, name, said: [ToolCallStarted(id_, name), *said], texts, texts, fragments
+)
+pieces = st.one_of(
+    texts.map(lambda text: [TextDelta(text)]),
+    texts.map(lambda text: [ReasoningDelta(text)]),
+    call_events,
+)
+deltas = st.lists(pieces).map(lambda groups: [event for group in groups for event in group])
 plain = st.builds(Finished, st.sampled_from(FinishReason), usages)
 refused = st.builds(Finished, st.just(FinishReason.REFUSAL), usages, st.text(min_size=1))
 
@@ -40,9 +52,11 @@ def answers(draw) -> list[Event]:
     return [Started(model), *draw(deltas), draw(plain | refused)]
 
 
-def streamed(events: Iterable[Event], *, include_usage: bool = True) -> list[str]:
+def streamed(
+    events: Iterable[Event], *, include_usage: bool = True, functions: bool = False
+) -> list[str]:
     """The data of each frame."""
-    stream = ChunkStream(include_usage=include_usage)
+    stream = ChunkStream(include_usage=include_usage, functions=functions)
     text = b"".join(stream.feed(event) for event in events).decode()
     assert text.endswith("\n\n")
     frames = text[:-2].split("\n\n")
@@ -62,8 +76,10 @@ def unknown_fields(model: pydantic.BaseModel) -> set[str]:
     return found
 
 
-def chunks(events: Iterable[Event], *, include_usage: bool = True) -> list[ChatCompletionChunk]:
-    *frames, done = streamed(events, include_usage=include_usage)
+def chunks(
+    events: Iterable[Event], *, include_usage: bool = True, functions: bool = False
+) -> list[ChatCompletionChunk]:
+    *frames, done = streamed(events, include_usage=include_usage, functions=functions)
     assert done == "[DONE]"
     parsed = [ChatCompletionChunk.model_validate_json(frame, strict=True) for frame in frames]
     for chunk in parsed:
@@ -71,8 +87,9 @@ def chunks(events: Iterable[Event], *, include_usage: bool = True) -> list[ChatC
     return parsed
 
 
-def completion(events: Iterable[Event]) -> ChatCompletion:
-    parsed = ChatCompletion.model_validate_json(to_completion(fold(events)), strict=True)
+def completion(events: Iterable[Event], *, functions: bool = False) -> ChatCompletion:
+    body = to_completion(fold(events), functions=functions)
+    parsed = ChatCompletion.model_validate_json(body, strict=True)
     assert unknown_fields(parsed) <= EXTENSIONS
     return parsed
 
@@ -104,45 +121,91 @@ def test_a_delta_holds_what_it_says_and_nothing_else(events):
         for choice in chunk.choices
     ]
     assert said[0] == {"role": "assistant", "content": "", "refusal": None}
-    expected = [
-        {"content": event.text}
-        if isinstance(event, TextDelta)
-        else {"reasoning_content": event.text}
-        for event in events[1:-1]
-    ]
+    expected = []
+    calls = 0
+    for event in events[1:-1]:
+        match event:
+            case TextDelta(text=text):
+                expected.append({"content": text})
+            case ReasoningDelta(text=text):
+                expected.append({"reasoning_content": text})
+            case ToolCallStarted(id=id_, name=name):
+                function = {"name": name, "arguments": ""}
+                start = {"index": calls, "id": id_, "type": "function", "function": function}
+                expected.append({"tool_calls": [start]})
+                calls += 1
+            case ArgumentsDelta(text=text):
+                more = {"index": calls - 1, "function": {"arguments": text}}
+                expected.append({"tool_calls": [more]})
     refusal = events[-1].refusal
     assert said[1:-1] == expected + ([{"refusal": refusal}] if refusal else [])
 
 
+def joined(total, piece):
+    """As OpenAI's SDKs join deltas: texts are appended, lists merged by index."""
+    match total, piece:
+        case None, _:
+            return piece
+        case _, None:
+            return total
+        case str(), str():
+            return total + piece
+        case dict(), dict():
+            same = ("index", "type")
+            return total | {
+                name: value if name in same else joined(total.get(name), value)
+                for name, value in piece.items()
+            }
+        case list(), list():
+            merged = {item["index"]: item for item in total}
+            for item in piece:
+                merged[item["index"]] = joined(merged.get(item["index"]), item)
+            return list(merged.values())
+    raise AssertionError((total, piece))
+
+
 def folded(parsed: list[ChatCompletionChunk]) -> dict:
     """What a client makes of a stream."""
-    total = {"content": "", "refusal": "", "reasoning_content": "", "finish_reason": None}
+    total = None
+    finish_reason = None
     for chunk in parsed:
         for choice in chunk.choices:
-            for name, piece in choice.delta.model_dump(exclude_unset=True).items():
-                if name != "role" and piece is not None:
-                    total[name] += piece
-            total["finish_reason"] = choice.finish_reason
+            total = joined(total, choice.delta.model_dump(exclude_unset=True))
+            finish_reason = choice.finish_reason
     usage = parsed[-1].usage
     assert usage is not None
-    return {**total, "usage": usage.model_dump(), "model": parsed[0].model}
+    return {
+        **said(total),
+        "finish_reason": finish_reason,
+        "usage": usage.model_dump(),
+        "model": parsed[0].model,
+    }
+
+
+def said(message: dict) -> dict:
+    calls = [
+        {name: value for name, value in call.items() if name != "index"}
+        for call in message.get("tool_calls") or ()
+    ]
+    texts = {name: message.get(name) or "" for name in ("content", "refusal", "reasoning_content")}
+    return {**texts, "tool_calls": calls, "function_call": message.get("function_call")}
 
 
 def summary(whole: ChatCompletion) -> dict:
     (choice,) = whole.choices
-    message = choice.message.model_dump()
     assert whole.usage is not None
     return {
-        **{name: message.get(name) or "" for name in ("content", "refusal", "reasoning_content")},
+        **said(choice.message.model_dump()),
         "finish_reason": choice.finish_reason,
         "usage": whole.usage.model_dump(),
         "model": whole.model,
     }
 
 
-@given(answers())
-def test_the_stream_says_what_the_whole_answer_says(events):
-    assert folded(chunks(events)) == summary(completion(events))
+@given(answers(), st.booleans())
+def test_the_stream_says_what_the_whole_answer_says(events, functions):
+    streamed_answer = folded(chunks(events, functions=functions))
+    assert streamed_answer == summary(completion(events, functions=functions))
 
 
 @given(answers(), st.builds(Finished, st.sampled_from(FinishReason), usages, st.text()))
@@ -254,3 +317,99 @@ def test_an_error_is_one_frame_with_openais_body():
             "code": "overloaded",
         }
     }
+
+
+# Tool calls
+
+CALLS = [
+    *(ToolCallStarted("call_a", "f"), ArgumentsDelta('{"a"'), ArgumentsDelta(":1}")),
+    *(ToolCallStarted("call_b", "f"), ArgumentsDelta("{}")),
+]
+CALLED = Finished(FinishReason.TOOL_CALLS, Usage(output=9))
+
+
+def message_of(*events: Event, functions: bool = False) -> dict:
+    (choice,) = json.loads(to_completion(fold(events), functions=functions))["choices"]
+    return choice["message"]
+
+
+def deltas_of(*events: Event, functions: bool = False) -> list[dict]:
+    *frames, done = streamed(events, functions=functions, include_usage=False)
+    assert done == "[DONE]"
+    return [choice["delta"] for frame in frames for choice in json.loads(frame)["choices"]]
+
+
+def test_calls_of_the_whole_answer():
+    message = message_of(Started("m"), TextDelta("wait"), *CALLS, CALLED)
+    assert message["content"] == "wait"
+    assert message["tool_calls"] == [
+        {"id": "call_a", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}},
+        {"id": "call_b", "type": "function", "function": {"name": "f", "arguments": "{}"}},
+    ]
+    assert "function_call" not in message
+
+
+def test_a_streamed_call_has_its_id_type_and_name_once_and_its_index_always():
+    _, *said, _ = deltas_of(Started("m"), *CALLS, CALLED)
+    assert said == [
+        {
+            "tool_calls": [
+                {
+                    "index": 0,
+                    "id": "call_a",
+                    "type": "function",
+                    "function": {"name": "f", "arguments": ""},
+                }
+            ]
+        },
+        {"tool_calls": [{"index": 0, "function": {"arguments": '{"a"'}}]},
+        {"tool_calls": [{"index": 0, "function": {"arguments": ":1}"}}]},
+        {
+            "tool_calls": [
+                {
+                    "index": 1,
+                    "id": "call_b",
+                    "type": "function",
+                    "function": {"name": "f", "arguments": ""},
+                }
+            ]
+        },
+        {"tool_calls": [{"index": 1, "function": {"arguments": "{}"}}]},
+    ]
+
+
+@pytest.mark.parametrize("functions", [False, True])
+def test_without_calls_there_are_no_keys_for_them(functions):
+    events = [Started("m"), TextDelta("x"), DONE]
+    for said in [message_of(*events, functions=functions), *deltas_of(*events)]:
+        assert not {"tool_calls", "function_call"} & said.keys()
+
+
+@pytest.mark.parametrize("functions", [False, True])
+def test_content_is_null_when_there_are_only_calls(functions):
+    message = message_of(Started("m"), *CALLS, CALLED, functions=functions)
+    assert message["content"] is None
+    assert message["refusal"] is None
+
+
+def test_the_old_form_has_the_first_call_only_and_no_id():
+    events = [Started("m"), *CALLS, CALLED]
+    message = message_of(*events, functions=True)
+    assert message["function_call"] == {"name": "f", "arguments": '{"a":1}'}
+    assert "tool_calls" not in message
+    _, *said, _ = deltas_of(*events, functions=True)
+    assert said == [
+        {"function_call": {"name": "f", "arguments": ""}},
+        {"function_call": {"arguments": '{"a"'}},
+        {"function_call": {"arguments": ":1}"}},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [(CALLED, "function_call"), (DONE, "stop"), (Finished(FinishReason.LENGTH, Usage()), "length")],
+)
+def test_the_old_form_has_a_finish_reason_of_its_own(end, told):
+    events = [Started("m"), *CALLS, end]
+    assert completion(events, functions=True).choices[0].finish_reason == told
+    assert folded(chunks(events, functions=True))["finish_reason"] == told

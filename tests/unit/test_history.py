@@ -10,9 +10,37 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_proxy.claude.history import ToolIds, Turn, block, is_blank, to_turns
-from claude_proxy.conversation import Document, Image, Message, Text, ToolCall, ToolResult
+from claude_proxy.claude.history import (
+    ToolIds,
+    Turn,
+    answer_turn,
+    block,
+    is_blank,
+    marked,
+)
+from claude_proxy.claude.history import to_turns as turns_of
+from claude_proxy.claude.tools import ToolNames
+from claude_proxy.conversation import (
+    Answer,
+    Conversation,
+    Document,
+    Finished,
+    FinishReason,
+    Image,
+    Message,
+    Text,
+    Tool,
+    ToolCall,
+    ToolResult,
+    Usage,
+)
 from claude_proxy.errors import InvalidRequest
+
+NAMES = ToolNames(Conversation("m", "", ()))
+
+
+def to_turns(messages: list[Message]) -> list[Turn]:
+    return turns_of(Conversation("m", "", tuple(messages)), NAMES)
 
 
 def text(value: str) -> dict:
@@ -62,11 +90,11 @@ def assistant(*parts) -> Message:
     ],
 )
 def test_every_part_is_a_block_of_anthropics_api(part, expected):
-    assert block(part, ToolIds()) == expected
+    assert block(part, ToolIds(), NAMES) == expected
 
 
 def test_a_document_without_a_name_has_no_title():
-    assert "title" not in block(Document("QQ=="), ToolIds())
+    assert "title" not in block(Document("QQ=="), ToolIds(), NAMES)
 
 
 def test_neighbours_of_one_role_are_one_turn_block_by_block():
@@ -141,7 +169,12 @@ def test_turns_alternate_and_hold_every_part_that_says_something(messages):
     roles = [turn.role for turn in turns]
     assert roles == ["user", *["assistant", "user"] * (len(turns) // 2)]
     ids = ToolIds()
-    said = [(m.role, block(part, ids)) for m in messages for part in m.parts if not is_blank(part)]
+    said = [
+        (m.role, block(part, ids, NAMES))
+        for m in messages
+        for part in m.parts
+        if not is_blank(part)
+    ]
     assert [(turn.role, item) for turn in turns for item in turn.content] == said
     assert '"text": ""' not in json.dumps([turn.content for turn in turns])
 
@@ -155,3 +188,35 @@ def test_any_id_becomes_one_that_the_api_takes_and_different_ones_stay_different
 @pytest.mark.parametrize("given_id", ["call_abc123", "toolu_01A-b", "x" * 128])
 def test_ids_that_the_api_takes_stay_as_they_are(given_id):
     assert ToolIds().of_call(given_id) == given_id
+
+
+AWKWARD = "search the web"
+
+
+def test_calls_bear_the_names_that_the_api_knows():
+    names = ToolNames(Conversation("m", "", (), tools=(Tool(AWKWARD, "{}"),)))
+    call = block(ToolCall("a", AWKWARD, "{}"), ToolIds(), names)
+    assert re.fullmatch(r"[a-zA-Z0-9_-]{1,128}", call["name"])
+    assert names.to_client(call["name"]) == AWKWARD
+
+
+def test_a_mark_of_the_cache_stands_at_the_end_only_and_changes_nothing_else():
+    content = [text("a"), text("b")]
+    assert marked(content) == [text("a"), {**text("b"), "cache_control": {"type": "ephemeral"}}]
+    assert content == [text("a"), text("b")]
+
+
+@given(texts, texts, st.lists(st.builds(ToolCall, texts, texts, st.just('{"a": 1}')), max_size=3))
+def test_the_models_answer_is_the_turn_that_a_client_will_echo(said, reasoning, made):
+    names = ToolNames(Conversation("m", "", (), tools=(Tool(AWKWARD, "{}"),)))
+    answer = Answer("m", said, reasoning, tuple(made), Finished(FinishReason.STOP, Usage()))
+    echo = Conversation("m", "", (user("q"), assistant(said, *made), user("so?")))
+    turn = answer_turn(answer, names)
+    turns = turns_of(echo, names)
+    assert turn.role == "assistant"
+    assert [turn] * bool(turn.content) == turns[1:-1]
+
+
+def test_an_answer_that_says_nothing_is_a_turn_without_content():
+    answer = Answer("m", " \n", "hm", (), Finished(FinishReason.STOP, Usage()))
+    assert answer_turn(answer, NAMES) == Turn("assistant", [])

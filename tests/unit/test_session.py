@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from claude_proxy.claude.cli import Cli
+from claude_proxy.claude.prompt import Prompt
 from claude_proxy.claude.session import Session
 from claude_proxy.conversation import Conversation, Event, Message, Text, TextDelta
 from claude_proxy.daemon import watch_children_without_threads
@@ -55,10 +56,10 @@ def answer(tmp_path):
         watch_children_without_threads()
         environment = {"PATH": os.environ["PATH"]}
         session = await Session.spawn(Cli(path, "2.1.330"), environment, tmp_path)
-        conversation = Conversation("m", "", (Message("user", (Text("think"),)),))
+        prompt = Prompt.of(Conversation("m", "", (Message("user", (Text("think"),)),)))
         try:
             async with asyncio.timeout(30):
-                batches = [batch async for batch in session.run(conversation, SILENCE)]
+                batches = [batch async for batch in session.run(prompt, SILENCE)]
         finally:
             await session.close()
         return [event for batch in batches for event in batch]

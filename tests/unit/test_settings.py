@@ -37,6 +37,8 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "queue_timeout": ("90", 90.0),
     "spares": ("2", 2),
     "spare_max_age": ("1h", 3_600.0),
+    "keep_alive": ("0", 0.0),
+    "max_sessions": ("0", 0),
     "timeout": ("5min", 300.0),
     "retries": ("0", 0),
     "drain_timeout": ("250ms", 0.25),

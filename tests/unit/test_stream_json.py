@@ -63,7 +63,40 @@ TEXT = wire.Delta(type="text_delta", text="hi")
                 "error_status": None,
                 "error": "overloaded",
             },
-            wire.SystemLine("api_retry", 1, 512.5, None, "overloaded"),
+            wire.SystemLine("api_retry", None, 1, 512.5, None, "overloaded"),
+        ),
+        (
+            {"type": "system", "subtype": "init", "tools": ["Read", "StructuredOutput"]},
+            wire.SystemLine("init", ["Read", "StructuredOutput"]),
+        ),
+        (
+            {
+                "type": "user",
+                "message": {
+                    "role": "user",
+                    "content": [{"type": "tool_result", "tool_use_id": "a", "content": [{}]}],
+                },
+            },
+            wire.UserLine(wire.UserMessage([wire.ToolResultBlock("a")])),
+        ),
+        (
+            {"type": "user", "message": {"role": "user", "content": "a note"}},
+            wire.UserLine(wire.UserMessage("a note")),
+        ),
+        (
+            {
+                "type": "stream_event",
+                "event": {
+                    "type": "content_block_start",
+                    "content_block": {"type": "tool_use", "id": "a", "name": "f", "input": {}},
+                },
+            },
+            wire.StreamLine(
+                wire.StreamEvent(
+                    "content_block_start",
+                    content_block=wire.ContentBlock("tool_use", "a", "f", {}),
+                )
+            ),
         ),
         (
             {
@@ -95,7 +128,7 @@ def test_known_lines_are_structs(line, expected):
     assert decode(encoded(**line)) == expected
 
 
-@pytest.mark.parametrize("type_", ["user", "tool_progress", "keep_alive", "", "STREAM_EVENT"])
+@pytest.mark.parametrize("type_", ["tool_progress", "keep_alive", "", "STREAM_EVENT"])
 def test_lines_of_an_unknown_type_are_none(type_):
     assert decode(encoded(type=type_, message={"content": [1, "x"]})) is None
 
@@ -220,3 +253,17 @@ def test_a_refused_control_request_is_answered_with_its_id():
         "type": "control_response",
         "response": {"subtype": "error", "request_id": "7", "error": "no"},
     }
+
+
+def test_a_request_of_the_clis_is_answered_with_its_id():
+    assert one_line(wire.control_success("7", {"a": 1})) == {
+        "type": "control_response",
+        "response": {"subtype": "success", "request_id": "7", "response": {"a": 1}},
+    }
+
+
+def test_what_the_mcp_server_says_is_wrapped_in_the_answer():
+    reply = {"jsonrpc": "2.0", "id": 3, "result": {}}
+    line = one_line(wire.mcp_response("7", reply))
+    assert line["response"]["request_id"] == "7"
+    assert line["response"]["response"] == {"mcp_response": reply}

@@ -1,0 +1,217 @@
+"""One turn's talk with the process: tell it what is new, and take its lines as they come."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from claude_proxy.claude import stream_json
+from claude_proxy.claude.answer import Answer
+from claude_proxy.claude.channel import Channel
+from claude_proxy.claude.configuration import flag_settings, initialize
+from claude_proxy.claude.history import Turn, marked
+from claude_proxy.claude.process import ProcessEnded
+from claude_proxy.claude.prompt import Prompt
+from claude_proxy.claude.stream_json import (
+    ControlRequestLine,
+    ControlResponseLine,
+    Json,
+    Line,
+    ResultLine,
+    UserLine,
+)
+from claude_proxy.claude.structured import StructuredAnswer
+from claude_proxy.claude.tools import mcp_content
+from claude_proxy.claude.transcript import call_ids
+from claude_proxy.conversation import Event
+from claude_proxy.errors import BadUpstream, ModelNotFound, ProxyError
+
+AnyAnswer: TypeAlias = Answer | StructuredAnswer
+
+
+class DiedUnused(Exception):
+    """The process ended before it took anything of the turn: another one may."""
+
+
+class Refused(Exception):
+    """The process does not take the configuration and must not run; ``error`` says why."""
+
+    def __init__(self, error: ProxyError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+@dataclass(frozen=True, slots=True)
+class HeldCall:
+    """A tool call that the CLI waits for; ``tool_use_id`` is the API's."""
+
+    request_id: str
+    rpc_id: Any
+    tool_use_id: str
+
+    @classmethod
+    def of(cls, line: ControlRequestLine) -> HeldCall:
+        message = line.request["message"]
+        meta = (message.get("params") or {}).get("_meta") or {}
+        return cls(line.request_id, message.get("id"), meta.get("claudecode/toolUseId", ""))
+
+
+class Dialogue:
+    """``open`` or ``go_on``, then ``next`` and ``feed`` until the answer is whole."""
+
+    def __init__(self, channel: Channel, prompt: Prompt, answer: AnyAnswer, silence: float) -> None:
+        """``silence``: seconds without a line after which the turn is given up."""
+        self.answer = answer
+        self.held: list[HeldCall] = []
+        self._channel = channel
+        self._prompt = prompt
+        self._silence = silence
+        self._unconfirmed: dict[str, str] = {}
+        self._answered = False
+        self._fresh = True
+        channel.listen()
+
+    async def open(self) -> AsyncGenerator[None, None]:
+        """A fresh process is told the whole conversation."""
+        *history, last = self._prompt.turns
+        configuration = self._configuration()
+        async for _ in self._append(configuration, history, marked(last.content)):
+            yield
+
+    async def go_on(self, new: list[Turn], held: list[HeldCall]) -> AsyncGenerator[None, None]:
+        """A process that has the conversation is told what is new."""
+        self._fresh = False
+        configuration = self._configuration()
+        if held:
+            steps = self._answer_calls(configuration, held)
+        else:
+            *history, last = new
+            steps = self._append(configuration, history, last.content)
+        async for _ in steps:
+            yield
+
+    async def _append(
+        self, pending: list[bytes], history: list[Turn], last: list[Json]
+    ) -> AsyncGenerator[None, None]:
+        """The history and the last turn, in as few writes as keep the order.
+
+        The CLI queues user lines but takes assistant lines at once, so each user line of the
+        history is waited for: its receipt is a ``result``.
+        """
+        for turn in history:
+            if turn.role == "assistant":
+                pending.append(stream_json.assistant(turn.content))
+                continue
+            pending.append(stream_json.user(turn.content, query=False))
+            await self._send(b"".join(pending))
+            pending = []
+            received = False
+            while not received:
+                batch = await self.next()
+                if batch is None:
+                    yield
+                for line in batch or ():
+                    if isinstance(line, ResultLine):
+                        received = True
+                        if not line.is_error:
+                            continue
+                    await self.feed(line)
+        await self._send(b"".join([*pending, stream_json.user(last, query=True)]))
+
+    async def _answer_calls(
+        self, pending: list[bytes], held: list[HeldCall]
+    ) -> AsyncGenerator[None, None]:
+        """The results in the client's order, for which the CLI has to take one before the next."""
+        turns = self._prompt.turns
+        calls = dict(zip(call_ids(turns[-2]), held, strict=True))
+        for block in turns[-1].content:
+            call = calls[block["tool_use_id"]]
+            result = {"content": mcp_content(block["content"])}
+            reply = {"jsonrpc": "2.0", "id": call.rpc_id, "result": result}
+            await self._send(b"".join([*pending, stream_json.mcp_response(call.request_id, reply)]))
+            pending = []
+            taken = False
+            while not taken:
+                batch = await self.next()
+                if batch is None:
+                    yield
+                for line in batch or ():
+                    taken = taken or is_result_of(line, call.tool_use_id)
+                    await self.feed(line)
+
+    def _configuration(self) -> list[bytes]:
+        conversation, names = self._prompt.conversation, self._prompt.names
+        requests: dict[str, Json] = {}
+        if self._fresh:
+            requests["initialize"] = initialize(conversation, names)
+            requests["set_model"] = {"model": conversation.model}
+        requests["apply_flag_settings"] = {"settings": flag_settings(conversation, names)}
+        lines: list[bytes] = []
+        for subject, fields in requests.items():
+            id_, line = self._channel.control(subject, **fields)
+            self._unconfirmed[id_] = subject
+            lines.append(line)
+        return lines
+
+    async def feed(self, line: Line) -> list[Event]:
+        """Raises the ProxyError that ends the turn."""
+        if not isinstance(line, ControlRequestLine):
+            return self.answer.feed(line)
+        if line.request.get("subtype") == "mcp_message":
+            self.held.append(HeldCall.of(line))
+        elif not self.answer.finished:
+            # The results of a round of tools are complete, and the model may go on.
+            await self._send(stream_json.control_success(line.request_id, {}))
+        return []
+
+    async def _send(self, data: bytes) -> None:
+        try:
+            await self._channel.send(data)
+        except ProcessEnded as ended:
+            raise self._ended(ended) from None
+
+    async def next(self, silence: float | None = None) -> list[Line] | None:
+        """Decoded lines as they come, None after a HEARTBEAT of silence.
+
+        Raises DiedUnused, Refused, and ProxyError.
+        """
+        try:
+            batch = await self._channel.next(self._silence if silence is None else silence)
+        except ProcessEnded as ended:
+            raise self._ended(ended) from None
+        if batch is not None and self._unconfirmed:
+            self._note_replies(batch)
+        return batch
+
+    def _note_replies(self, batch: list[Line]) -> None:
+        """Until the configuration is confirmed: its first reply says that the CLI has begun with
+        this turn, so that another may not take it. So does any other line, unless it is one that
+        was left over from the turn before.
+
+        A model that the CLI does not know leaves its default, dearer one in force (2.1.330): the
+        process ends before it has asked the API, which it does some 50 ms after that reply.
+        """
+        for line in batch:
+            if not isinstance(line, ControlResponseLine):
+                self._answered = self._answered or self._fresh
+                continue
+            subject = self._unconfirmed.pop(line.response.request_id, None)
+            self._answered = self._answered or subject is not None
+            if subject is not None and line.response.subtype == "error":
+                reason = (line.response.error or "")[:200]
+                if subject == "set_model":
+                    unknown = f"Claude Code refuses the model: {reason}"
+                    raise Refused(ModelNotFound(unknown, param="model"))
+                raise Refused(BadUpstream(f"Claude Code refuses {subject}: {reason}"))
+
+    def _ended(self, ended: ProcessEnded) -> Exception:
+        if not self._answered:
+            return DiedUnused(str(ended))
+        return ProxyError(f"Claude Code {ended} before its answer was whole")
+
+
+def is_result_of(line: Line, tool_use_id: str) -> bool:
+    if not isinstance(line, UserLine) or isinstance(line.message.content, str):
+        return False
+    return any(block.tool_use_id == tool_use_id for block in line.message.content)

@@ -1,0 +1,96 @@
+"""What a process has been told and has said, and whether a conversation goes on from there. Pure.
+
+Clients echo the model's turns imperfectly: white space trimmed or changed, arguments serialised
+anew, ids respelled, reasoning dropped. Two assistant turns are the same here when they say the
+same words in the same lines and make the same calls; everything else is compared exactly. What a
+turn was is kept as a digest, so that a long conversation takes no memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from claude_proxy.claude.configuration import Identity
+from claude_proxy.claude.history import Turn
+from claude_proxy.claude.stream_json import Json
+
+_encode = msgspec.json.Encoder(order="sorted").encode
+
+
+class Transcript:
+    """The turns that a process holds, the model's latest answer last."""
+
+    def __init__(self, identity: Identity, turns: Sequence[Turn]) -> None:
+        """``turns`` ends with the model's answer."""
+        self._identity = identity
+        self._digests = digests(turns)
+
+    def continuation(self, identity: Identity, turns: Sequence[Turn]) -> list[Turn] | None:
+        """The turns that are new to the process; None when it does not hold all those before."""
+        known = len(self._digests)
+        if identity != self._identity or len(turns) <= known:
+            return None
+        return list(turns[known:]) if digests(turns[:known]) == self._digests else None
+
+
+def digests(turns: Sequence[Turn]) -> list[bytes]:
+    ordinals: dict[str, int] = {}
+    return [
+        hashlib.sha256(_encode([turn.role, meaning(turn, ordinals)])).digest() for turn in turns
+    ]
+
+
+def meaning(turn: Turn, ordinals: dict[str, int]) -> Any:
+    """What counts of a turn. Calls are known by their place in the conversation, not their id."""
+    if turn.role == "user":
+        return [
+            {**block, "tool_use_id": ordinals.get(block["tool_use_id"], block["tool_use_id"])}
+            if block["type"] == "tool_result"
+            else block
+            for block in turn.content
+        ]
+    calls = [block for block in turn.content if block["type"] == "tool_use"]
+    for call in calls:
+        ordinals[call["id"]] = len(ordinals)
+    said = "".join(block["text"] for block in turn.content if block["type"] == "text")
+    return [words(said), [[call["name"], plain_numbers(call["input"])] for call in calls]]
+
+
+def words(text: str) -> str:
+    """Without blank lines and superfluous blanks; indentation has a meaning, but not the first."""
+    lines = (line.rstrip() for line in text.strip().splitlines())
+    return "\n".join(
+        line[: len(line) - len(line.lstrip())] + re.sub(r"\s+", " ", line.lstrip())
+        for line in lines
+        if line
+    )
+
+
+def plain_numbers(value: Any) -> Any:
+    """JavaScript writes 1.0 as 1."""
+    match value:
+        case float() if value.is_integer():
+            return int(value)
+        case dict():
+            return {key: plain_numbers(one) for key, one in value.items()}
+        case list():
+            return [plain_numbers(one) for one in value]
+        case _:
+            return value
+
+
+def results_only(turn: Turn) -> bool:
+    return all(block["type"] == "tool_result" for block in turn.content)
+
+
+def call_ids(turn: Turn) -> list[str]:
+    return [block["id"] for block in calls_of(turn.content)]
+
+
+def calls_of(content: Iterable[Json]) -> list[Json]:
+    return [block for block in content if block["type"] == "tool_use"]

@@ -1,0 +1,242 @@
+"""Chat Completions: the messages, as structs, and their translation. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from claude_proxy.conversation import (
+    Document,
+    Image,
+    Message,
+    Text,
+    ToolCall,
+    ToolResult,
+)
+from claude_proxy.errors import InvalidRequest
+from claude_proxy.openai.attachments import to_document, to_image
+from claude_proxy.openai.body import json_object
+
+
+class TextPart(msgspec.Struct, tag_field="type", tag="text"):
+    text: str
+
+
+class RefusalPart(msgspec.Struct, tag_field="type", tag="refusal"):
+    refusal: str
+
+
+class ImageUrl(msgspec.Struct):
+    url: str
+    detail: str | None = None
+
+
+class ImagePart(msgspec.Struct, tag_field="type", tag="image_url"):
+    """Old clients give the address alone."""
+
+    image_url: ImageUrl | str
+
+
+class File(msgspec.Struct):
+    file_data: str | None = None
+    file_id: str | None = None
+    filename: str | None = None
+
+
+class FilePart(msgspec.Struct, tag_field="type", tag="file"):
+    file: File
+
+
+class AudioPart(msgspec.Struct, tag_field="type", tag="input_audio"):
+    pass
+
+
+ContentPart: TypeAlias = TextPart | RefusalPart | ImagePart | FilePart | AudioPart
+Content: TypeAlias = str | list[ContentPart] | None
+
+
+class Function(msgspec.Struct):
+    name: str
+    arguments: str = ""
+
+
+class Call(msgspec.Struct):
+    """Some old clients leave the type out."""
+
+    id: str
+    function: Function
+    type: Literal["function"] = "function"
+
+
+class SystemMessage(msgspec.Struct, tag_field="role", tag="system"):
+    content: Content
+
+
+class DeveloperMessage(msgspec.Struct, tag_field="role", tag="developer"):
+    content: Content
+
+
+class UserMessage(msgspec.Struct, tag_field="role", tag="user"):
+    content: Content
+
+
+class AssistantMessage(msgspec.Struct, tag_field="role", tag="assistant"):
+    content: Content = None
+    refusal: str | None = None
+    tool_calls: list[Call] | None = None
+    function_call: Function | None = None
+
+
+class ToolMessage(msgspec.Struct, tag_field="role", tag="tool"):
+    tool_call_id: str
+    content: Content
+
+
+class FunctionMessage(msgspec.Struct, tag_field="role", tag="function"):
+    """The old form of a tool's result: it has no id, only the name of the function."""
+
+    content: Content
+    name: str = ""
+
+
+ChatMessage: TypeAlias = (
+    SystemMessage
+    | DeveloperMessage
+    | UserMessage
+    | AssistantMessage
+    | ToolMessage
+    | FunctionMessage
+)
+ResultMessage: TypeAlias = ToolMessage | FunctionMessage
+
+
+def to_messages(messages: list[ChatMessage], first: int) -> list[Message]:
+    """From ``first`` on. Raises InvalidRequest; every call must be answered right behind it."""
+    translated: list[Message] = []
+    open_calls = OpenCalls()
+    for index, message in enumerate(messages[first:], first):
+        at = f"messages[{index}]"
+        if isinstance(message, ToolMessage | FunctionMessage):
+            id_ = open_calls.answer(message, at)
+            result = ToolResult(id_, tuple(content_parts(message.content, at)))
+            translated.append(Message("user", (result,)))
+            continue
+        open_calls.close()
+        if isinstance(message, AssistantMessage):
+            calls = list(tool_calls(message, at))
+            open_calls.expect(calls, at)
+            said = [*content_parts(message.content, at)]
+            if message.refusal:
+                said.append(Text(message.refusal))
+            translated.append(Message("assistant", (*said, *calls)))
+        else:
+            translated.append(Message("user", tuple(content_parts(message.content, at))))
+    open_calls.close()
+    return translated
+
+
+def tool_calls(message: AssistantMessage, at: str) -> Iterator[ToolCall]:
+    for index, call in enumerate(message.tool_calls or ()):
+        here = f"{at}.tool_calls[{index}].function.arguments"
+        yield ToolCall(call.id, call.function.name, arguments_of(call.function, here))
+    if message.function_call is not None:
+        function = message.function_call
+        arguments = arguments_of(function, f"{at}.function_call.arguments")
+        yield ToolCall(old_call_id(at), function.name, arguments)
+
+
+def old_call_id(at: str) -> str:
+    """The old form has no ids; its place in the conversation makes one that stays the same."""
+    return "call" + re.sub(r"\D", "", at).rjust(28, "0")
+
+
+def arguments_of(function: Function, param: str) -> str:
+    arguments = function.arguments.strip() or "{}"
+    try:
+        json_object(arguments.encode())
+    except ValueError as error:
+        raise InvalidRequest(
+            f"The arguments of a tool call are unusable: {error}", param=param
+        ) from None
+    return arguments
+
+
+class OpenCalls:
+    """The calls of the assistant message before, which wait for their results."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, str] = {}
+
+    def expect(self, calls: list[ToolCall], at: str) -> None:
+        for index, call in enumerate(calls):
+            if call.id in self._waiting:
+                raise InvalidRequest(
+                    f"The id '{call.id[:100]}' stands for two calls",
+                    param=f"{at}.tool_calls[{index}].id",
+                )
+            self._waiting[call.id] = f"{at}.tool_calls[{index}]"
+
+    def answer(self, message: ResultMessage, at: str) -> str:
+        """The id of the call that the message answers. Raises InvalidRequest."""
+        if isinstance(message, FunctionMessage):
+            if not self._waiting:
+                raise InvalidRequest("The function message answers no open call", param=at)
+            id_ = next(iter(self._waiting))
+        else:
+            id_ = self._find(message.tool_call_id)
+            if id_ not in self._waiting:
+                raise InvalidRequest(
+                    f"The tool message answers '{message.tool_call_id[:100]}', which is no open "
+                    "call of the assistant message before it",
+                    param=f"{at}.tool_call_id",
+                )
+        del self._waiting[id_]
+        return id_
+
+    def _find(self, given: str) -> str:
+        """Some clients drop the punctuation of an id in one of its two places."""
+        if given in self._waiting:
+            return given
+        same = [id_ for id_ in self._waiting if bare(id_) == bare(given)]
+        return same[0] if len(same) == 1 else given
+
+    def close(self) -> None:
+        for id_, param in self._waiting.items():
+            raise InvalidRequest(f"No tool message answers the call '{id_[:100]}'", param=param)
+
+
+def bare(id_: str) -> str:
+    return re.sub(r"[^a-zA-Z0-9]", "", id_)
+
+
+def plain_text(content: Content, at: str) -> str:
+    """System prompts are text; parts of one message belong together without a gap."""
+    pieces: list[str] = []
+    for index, part in enumerate(content_parts(content, at)):
+        if not isinstance(part, Text):
+            raise InvalidRequest(
+                "A system message can hold text only", param=f"{at}.content[{index}]"
+            )
+        pieces.append(part.text)
+    return "".join(pieces)
+
+
+def content_parts(content: Content, at: str) -> Iterator[Text | Image | Document]:
+    if isinstance(content, str):
+        yield Text(content)
+        return
+    for index, part in enumerate(content or ()):
+        here = f"{at}.content[{index}]"
+        match part:
+            case TextPart(text=text) | RefusalPart(refusal=text):
+                yield Text(text)
+            case ImagePart(image_url=image):
+                url = image if isinstance(image, str) else image.url
+                yield to_image(url, f"{here}.image_url.url")
+            case FilePart(file=file):
+                yield to_document(file.file_data, file.filename, f"{here}.file.file_data")
+            case AudioPart():
+                raise InvalidRequest("Claude takes no audio", param=here, code="unsupported_value")
