@@ -126,7 +126,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             "how long a conversation's process waits for its next turn; 0: not at all",
             "TIME",
         ),
-        Option("max_sessions", "conversations that wait so; each takes some 200 MB", "N"),
+        Option("max_sessions", "conversations that wait so; each takes some 130 MB", "N"),
         Option("timeout", "longest silence of the CLI within a turn", "TIME"),
         Option("retries", "how often the CLI may retry a failing upstream call", "N"),
         Option("drain_timeout", "how long running answers may go on after SIGTERM", "TIME"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from claude_proxy.claude.configuration import Identity
 from claude_proxy.claude.history import Turn, to_turns
 from claude_proxy.claude.tools import ToolNames
+from claude_proxy.claude.transcript import digests
 from claude_proxy.conversation import Conversation
 
 
@@ -16,9 +17,11 @@ class Prompt:
     identity: Identity
     names: ToolNames
     turns: list[Turn]
+    digests: list[bytes]
 
     @classmethod
     def of(cls, conversation: Conversation) -> Prompt:
         """Raises InvalidRequest."""
         names = ToolNames(conversation)
-        return cls(conversation, Identity.of(conversation), names, to_turns(conversation, names))
+        turns = to_turns(conversation, names)
+        return cls(conversation, Identity.of(conversation), names, turns, digests(turns))

@@ -24,7 +24,7 @@ from claude_proxy.claude.prompt import Prompt
 from claude_proxy.claude.stream_json import ControlResponseLine, LineError, ResultLine
 from claude_proxy.claude.structured import StructuredAnswer
 from claude_proxy.claude.tools import mcp_content
-from claude_proxy.claude.transcript import Transcript, call_ids, results_only
+from claude_proxy.claude.transcript import Transcript, call_ids, digests, results_only
 from claude_proxy.conversation import Event, FinishReason, fold
 from claude_proxy.errors import RETRY_SOON, BadUpstream, Overloaded, ProxyError
 
@@ -136,7 +136,8 @@ class Session:
     def _new_turns(self, prompt: Prompt) -> list[Turn] | None:
         if not self.alive or self._transcript is None:
             return None
-        return self._transcript.continuation(prompt.identity, prompt.turns)
+        known = self._transcript.known_of(prompt.identity, prompt.digests)
+        return None if known is None else prompt.turns[known:]
 
     async def run(self, prompt: Prompt, silence: float) -> AsyncGenerator[list[Event], None]:
         """The events of the answer in batches as they come; an empty batch every HEARTBEAT.
@@ -233,7 +234,7 @@ class Session:
         if not turn.content:
             return
         self._fixed = fixed_in_turn(prompt.conversation.options)
-        self._transcript = Transcript(prompt.identity, [*prompt.turns, turn])
+        self._transcript = Transcript(prompt.identity, [*prompt.digests, *digests([turn])])
 
     def fail(self, error: ProxyError) -> None:
         """Ends a running turn with ``error`` at its next read."""

@@ -8,6 +8,8 @@ goes out before the CLI has approved.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from claude_proxy.claude.answer import Answer, Call, Report, Spent
 from claude_proxy.claude.failures import Failure
 from claude_proxy.claude.stream_json import Line, ResultLine, StreamLine, SystemLine
@@ -22,7 +24,9 @@ from claude_proxy.conversation import (
     ToolCallStarted,
     Usage,
 )
-from claude_proxy.errors import InvalidRequest, StructuredOutputFailed
+from claude_proxy.errors import InvalidRequest, ProxyError, StructuredOutputFailed
+
+TRIED_ENOUGH = "error_max_structured_output_retries"
 
 
 class StructuredAnswer:
@@ -79,8 +83,9 @@ class StructuredAnswer:
             case StreamLine(event=event, parent_tool_use_id=None):
                 if event.type == "message_start" and self._message.finished:
                     self._next_message()
-            case ResultLine() if self._message.finished and not self.finished:
-                return self._result(line)
+            case ResultLine(subtype=how) if not self.finished:
+                if self._message.finished or how == TRIED_ENOUGH:
+                    return self._result(line)
         return [kept for event in self._message.feed(line) for kept in self._filter(event)]
 
     def _next_message(self) -> None:
@@ -140,7 +145,8 @@ class StructuredAnswer:
         return Finished(reason, self.report.usage, refusal)
 
     def _result(self, line: ResultLine) -> list[Event]:
-        self._message.feed(line)
+        with suppress(ProxyError):
+            self._message.feed(line)
         if line.api_error_status is not None:
             raise Failure(line.api_error_status, message=line.result or "").to_error()
         if line.structured_output is None or not self._structured:

@@ -25,20 +25,21 @@ _encode = msgspec.json.Encoder(order="sorted").encode
 class Transcript:
     """The turns that a process holds, the model's latest answer last."""
 
-    def __init__(self, identity: Identity, turns: Sequence[Turn]) -> None:
-        """``turns`` ends with the model's answer."""
+    def __init__(self, identity: Identity, turns: Sequence[bytes]) -> None:
+        """``turns``: their digests."""
         self._identity = identity
-        self._digests = digests(turns)
+        self._turns = list(turns)
 
-    def continuation(self, identity: Identity, turns: Sequence[Turn]) -> list[Turn] | None:
-        """The turns that are new to the process; None when it does not hold all those before."""
-        known = len(self._digests)
+    def known_of(self, identity: Identity, turns: Sequence[bytes]) -> int | None:
+        """How many of the turns the process holds, which are never all; None when it differs."""
+        known = len(self._turns)
         if identity != self._identity or len(turns) <= known:
             return None
-        return list(turns[known:]) if digests(turns[:known]) == self._digests else None
+        return known if turns[:known] == self._turns else None
 
 
 def digests(turns: Sequence[Turn]) -> list[bytes]:
+    """One for each turn, which depends on those before it but on none after."""
     ordinals: dict[str, int] = {}
     return [
         hashlib.sha256(_encode([turn.role, meaning(turn, ordinals)])).digest() for turn in turns

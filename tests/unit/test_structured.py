@@ -22,7 +22,7 @@ from claude_proxy.claude.stream_json import (
     SystemLine,
     Usage,
 )
-from claude_proxy.claude.structured import StructuredAnswer
+from claude_proxy.claude.structured import TRIED_ENOUGH, StructuredAnswer
 from claude_proxy.claude.tools import STRUCTURED_OUTPUT, ToolNames
 from claude_proxy.conversation import (
     Conversation,
@@ -165,8 +165,9 @@ def test_retries_of_every_message_are_counted():
         [start(), *structured('{"b":1}'), stop(), start(), say("No."), stop("end_turn"), end()],
         [start(), say("{}"), stop("end_turn"), end({})],
         [start(), *structured('{"b":1}'), stop(), start(), say("No."), stop("end_turn"), end({})],
+        [start(), *structured('{"b":1}'), ResultLine(TRIED_ENOUGH, is_error=True)],
     ],
-    ids=["prose", "misfit", "misfit, then prose", "another's", "another's after a misfit"],
+    ids=["prose", "misfit", "then prose", "another's", "another's after a misfit", "cut short"],
 )
 def test_an_answer_that_never_fitted_is_an_error_that_nobody_retries(lines):
     answer = answering()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from claude_proxy.claude.history import Turn, answer_turn
 from claude_proxy.claude.prompt import Prompt
-from claude_proxy.claude.transcript import Transcript, call_ids, results_only, words
+from claude_proxy.claude.transcript import Transcript, call_ids, digests, results_only, words
 from claude_proxy.conversation import (
     Answer,
     Conversation,
@@ -56,12 +56,13 @@ def after(asked: Conversation, text: str, *calls: ToolCall, reasoning: str = "")
     prompt = Prompt.of(asked)
     finished = Finished(FinishReason.STOP, Usage())
     turn = answer_turn(Answer("claude-x", text, reasoning, calls, finished), prompt.names)
-    return Transcript(prompt.identity, [*prompt.turns, turn])
+    return Transcript(prompt.identity, digests([*prompt.turns, turn]))
 
 
 def new(held: Transcript, conversation: Conversation) -> list[Turn] | None:
     prompt = Prompt.of(conversation)
-    return held.continuation(prompt.identity, prompt.turns)
+    known = held.known_of(prompt.identity, prompt.digests)
+    return None if known is None else prompt.turns[known:]
 
 
 def echoed(text: str) -> Conversation:
@@ -293,8 +294,8 @@ def test_a_conversation_that_is_not_longer_does_not_go_on():
     assert new(after(QUESTION, SAID), QUESTION) is None
     assert new(after(echoed(SAID), "end"), echoed(SAID)) is None
     prompt = Prompt.of(echoed(SAID))
-    held = Transcript(prompt.identity, prompt.turns[:2])
-    assert held.continuation(prompt.identity, prompt.turns[:2]) is None
+    held = Transcript(prompt.identity, prompt.digests[:2])
+    assert held.known_of(prompt.identity, prompt.digests[:2]) is None
 
 
 def test_the_results_of_a_turn_may_have_words_beside_them():
