@@ -43,19 +43,6 @@ AIMS = {"living": 1.1, "replayed": 1.6}  # input cost as a multiple of (a)'s
 SYSTEM_TOKENS, DESCRIPTION_TOKENS, RESULT_TOKENS = 8_000, 500, (200, 1_500)
 TOOLS = [f"{verb}_{noun}" for verb in ("read", "find", "edit", "move") for noun in "abcde"]
 CALLING = 'To call a tool, end with a line {"tool": NAME, "input": INPUT}.'
-# The simulator takes directives of a user's text alone; here those of a tool's result count, too.
-SIMULATOR = """
-from claude_proxy.simulator import prompt, reply
-from claude_proxy.simulator.__main__ import main
-
-def blocks(body):
-    for block in prompt.last_user_blocks(body):
-        results = block.get("type") == "tool_result"
-        yield from prompt.blocks_of(block.get("content")) if results else [block]
-
-reply.last_user_blocks = lambda body: list(blocks(body))
-main()
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +223,7 @@ def bill_of_completion(usage: Json) -> Bill:
 
 
 def measure(way: Callable[[Lab, Task], list[Bill]], task: Task) -> Bill:
-    with lab.laboratory(("-c", SIMULATOR)) as laboratory, closing(laboratory.upstream()) as api:
+    with lab.laboratory() as laboratory, closing(laboratory.upstream()) as api:
         bills = way(laboratory, task)
         asked = api.get_json("/simulator/requests")
     if len(asked) != len(bills):

@@ -113,11 +113,8 @@ class Client:
 
 
 @contextmanager
-def laboratory(simulator: Sequence[str] = ("-m", "claude_proxy.simulator")) -> Iterator[Lab]:
-    """A private home and a simulator of the upstream that all processes of the run share.
-
-    ``simulator``: Python's arguments that start it.
-    """
+def laboratory() -> Iterator[Lab]:
+    """A private home and a simulator of the upstream that all processes of the run share."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     signal.signal(signal.SIGALRM, on_alarm)
     with tempfile.TemporaryDirectory(prefix="claude-proxy-benchmark-") as name:
@@ -133,7 +130,7 @@ def laboratory(simulator: Sequence[str] = ("-m", "claude_proxy.simulator")) -> I
         }
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
-            argv = (*simulator, "--fd", str(listener.fileno()))
+            argv = ("-m", "claude_proxy.simulator", "--fd", str(listener.fileno()))
             with (
                 (home / "simulator.log").open("wb") as log,
                 running((sys.executable, *argv), environment, log, listener) as process,
