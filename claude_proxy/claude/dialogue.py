@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -72,28 +72,22 @@ class Dialogue:
         self._fresh = True
         channel.listen()
 
-    async def open(self) -> AsyncGenerator[None, None]:
+    def open(self) -> AsyncGenerator[list[Event], None]:
         """A fresh process is told the whole conversation."""
         *history, last = self._prompt.turns
-        configuration = self._configuration()
-        async for _ in self._append(configuration, history, marked(last.content)):
-            yield
+        return self._append(self._configuration(), history, marked(last.content))
 
-    async def go_on(self, new: list[Turn], held: list[HeldCall]) -> AsyncGenerator[None, None]:
+    def go_on(self, new: list[Turn], held: list[HeldCall]) -> AsyncGenerator[list[Event], None]:
         """A process that has the conversation is told what is new."""
         self._fresh = False
-        configuration = self._configuration()
         if held:
-            steps = self._answer_calls(configuration, held)
-        else:
-            *history, last = new
-            steps = self._append(configuration, history, last.content)
-        async for _ in steps:
-            yield
+            return self._answer_calls(self._configuration(), held)
+        *history, last = new
+        return self._append(self._configuration(), history, last.content)
 
     async def _append(
         self, pending: list[bytes], history: list[Turn], last: list[Json]
-    ) -> AsyncGenerator[None, None]:
+    ) -> AsyncGenerator[list[Event], None]:
         """The history and the last turn, in as few writes as keep the order.
 
         The CLI queues user lines but takes assistant lines at once, so each user line of the
@@ -108,20 +102,15 @@ class Dialogue:
             pending = []
             received = False
             while not received:
-                batch = await self.next()
-                if batch is None:
-                    yield
-                for line in batch or ():
-                    if isinstance(line, ResultLine):
-                        received = True
-                        if not line.is_error:
-                            continue
-                    await self.feed(line)
+                batch = await self.next() or []
+                receipts = [line for line in batch if is_receipt(line)]
+                received = bool(receipts)
+                yield await self.feed_all(line for line in batch if line not in receipts)
         await self._send(b"".join([*pending, stream_json.user(last, query=True)]))
 
     async def _answer_calls(
         self, pending: list[bytes], held: list[HeldCall]
-    ) -> AsyncGenerator[None, None]:
+    ) -> AsyncGenerator[list[Event], None]:
         """The results in the client's order, for which the CLI has to take one before the next."""
         turns = self._prompt.turns
         calls = dict(zip(call_ids(turns[-2]), held, strict=True))
@@ -133,12 +122,9 @@ class Dialogue:
             pending = []
             taken = False
             while not taken:
-                batch = await self.next()
-                if batch is None:
-                    yield
-                for line in batch or ():
-                    taken = taken or is_result_of(line, call.tool_use_id)
-                    await self.feed(line)
+                batch = await self.next() or []
+                taken = any(is_result_of(line, call.tool_use_id) for line in batch)
+                yield await self.feed_all(batch)
 
     def _configuration(self) -> list[bytes]:
         conversation, names = self._prompt.conversation, self._prompt.names
@@ -153,6 +139,9 @@ class Dialogue:
             self._unconfirmed[id_] = subject
             lines.append(line)
         return lines
+
+    async def feed_all(self, batch: Iterable[Line]) -> list[Event]:
+        return [event for line in batch for event in await self.feed(line)]
 
     async def feed(self, line: Line) -> list[Event]:
         """Raises the ProxyError that ends the turn."""
@@ -209,6 +198,11 @@ class Dialogue:
         if not self._answered:
             return DiedUnused(str(ended))
         return ProxyError(f"Claude Code {ended} before its answer was whole")
+
+
+def is_receipt(line: Line) -> bool:
+    """Of a user line that asked for no answer."""
+    return isinstance(line, ResultLine) and not line.is_error
 
 
 def is_result_of(line: Line, tool_use_id: str) -> bool:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import structlog
 
 from claude_proxy.claude.answer import Answer, Report, Spent
@@ -121,15 +122,19 @@ class Session:
     def continues(self, prompt: Prompt) -> bool:
         """Whether this process can take the prompt's next turn as it is."""
         new = self._new_turns(prompt)
-        if new is None or not self._held:
-            return new is not None
+        if new is None:
+            return False
+        called = call_ids(prompt.turns[len(prompt.turns) - len(new) - 1])
+        if not called:
+            return True
         # What is not a plain answer to the held calls, the CLI would change or comment on.
+        first = new[0].content
         return (
             len(new) == 1
+            and len(called) == len(first) == len(self._held)
             and results_only(new[0])
-            and {block["tool_use_id"] for block in new[0].content}
-            == set(call_ids(prompt.turns[-2]))
-            and all(mcp_content(block.get("content", ())) for block in new[0].content)
+            and {block["tool_use_id"] for block in first} == set(called)
+            and all(mcp_content(block.get("content", ())) for block in first)
             and fixed_in_turn(prompt.conversation.options) == self._fixed
         )
 
@@ -152,16 +157,15 @@ class Session:
         self._settled = False
         said: list[Event] = []
         try:
-            async for _ in self._tell(dialogue, prompt):
-                yield []
-            while not self._settled:
+            async for events in self._tell(dialogue, prompt):
+                said += events
+                yield events
+            over = False
+            while not over:
                 batch = await dialogue.next(SETTLE_TIMEOUT if answer.finished else None)
-                if batch is None:
-                    yield []
-                    continue
-                events: list[Event] = []
+                events = []
                 try:
-                    for line in batch:
+                    for line in batch or ():
                         events += await dialogue.feed(line)
                 except ProxyError:
                     if events:
@@ -170,10 +174,11 @@ class Session:
                 finally:
                     self._note(answer)
                 said += events
-                self._look_for_the_end(dialogue, prompt)
+                # Before the client is told, who may take its time.
+                over = self._is_over(dialogue, prompt)
                 if events and answer.finished:
                     self._remember(dialogue, prompt, said)
-                if events:
+                if events or batch is None:
                     yield events
         except Refused as refused:
             self._kill()
@@ -189,13 +194,13 @@ class Session:
             said_so_far = self.spent.output + self.report.usage.output
             self.spent = replace(self.spent, output=said_so_far)
 
-    async def _tell(self, dialogue: Dialogue, prompt: Prompt) -> AsyncGenerator[None, None]:
+    async def _tell(self, dialogue: Dialogue, prompt: Prompt) -> AsyncGenerator[list[Event], None]:
         """What is new to the process: all of the conversation, or its last turns."""
         new, held = self._new_turns(prompt), self._held
         self._transcript, self._held = None, []
         try:
-            async for _ in dialogue.open() if new is None else dialogue.go_on(new, held):
-                yield
+            async for events in dialogue.open() if new is None else dialogue.go_on(new, held):
+                yield events
         finally:
             self._note(dialogue.answer)
 
@@ -206,18 +211,18 @@ class Session:
         self._process.kill()
         self._killed = self._settled = True
 
-    def _look_for_the_end(self, dialogue: Dialogue, prompt: Prompt) -> None:
-        """Of the turn, whose last line does not come when the client has to act first."""
+    def _is_over(self, dialogue: Dialogue, prompt: Prompt) -> bool:
+        """The turn, whose last line does not come when the client has to act first."""
         answer = dialogue.answer
         if answer.goes_on_by_itself:
             self._kill()
         elif answer.reason is FinishReason.TOOL_CALLS and not self._settled:
             if any(call.name not in prompt.names.offered for call in answer.calls):
-                # The CLI has answered it with an error and would tell the model.
-                self._kill()
-            else:
-                called = {call.api_id for call in answer.calls}
-                self._settled = called <= {held.tool_use_id for held in dialogue.held}
+                # The CLI has answered it with an error and waits for leave to tell the model.
+                return True
+            called = {call.api_id for call in answer.calls}
+            self._settled = called <= {held.tool_use_id for held in dialogue.held}
+        return self._settled
 
     def _remember(self, dialogue: Dialogue, prompt: Prompt, said: list[Event]) -> None:
         """What the process holds with its whole answer, before the client knows of it.
@@ -230,11 +235,11 @@ class Session:
         )
         if not goes_on or not self.alive:
             return
-        turn = answer_turn(fold(said), prompt.names)
-        if not turn.content:
-            return
-        self._fixed = fixed_in_turn(prompt.conversation.options)
-        self._transcript = Transcript(prompt.identity, [*prompt.digests, *digests([turn])])
+        with suppress(msgspec.DecodeError):  # the model can make a call that is no JSON
+            turn = answer_turn(fold(said), prompt.names)
+            if turn.content:
+                self._fixed = fixed_in_turn(prompt.conversation.options)
+                self._transcript = Transcript(prompt.identity, [*prompt.digests, *digests([turn])])
 
     def fail(self, error: ProxyError) -> None:
         """Ends a running turn with ``error`` at its next read."""
