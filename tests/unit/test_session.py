@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,18 @@ import pytest
 from claude_proxy.claude.cli import Cli
 from claude_proxy.claude.prompt import Prompt
 from claude_proxy.claude.session import Session
-from claude_proxy.conversation import Conversation, Event, Message, Text, TextDelta
+from claude_proxy.conversation import (
+    ArgumentsDelta,
+    Conversation,
+    Event,
+    Finished,
+    FinishReason,
+    Message,
+    Text,
+    TextDelta,
+    Tool,
+    Usage,
+)
 from claude_proxy.daemon import watch_children_without_threads
 from claude_proxy.errors import UpstreamTimeout
 
@@ -44,25 +57,53 @@ ANSWER = [
 ]
 
 
+CUT = ANSWER[2].replace("end_turn", "max_tokens")
+CALL = [
+    ANSWER[0],
+    (
+        '{"type":"stream_event","event":{"type":"content_block_start",'
+        '"content_block":{"type":"tool_use","id":"t1","name":"look"}}}'
+    ),
+    (
+        '{"type":"stream_event","event":{"type":"content_block_delta",'
+        '"delta":{"type":"input_json_delta","partial_json":ARGUMENTS}}}'
+    ),
+    '{"type":"stream_event","event":{"type":"content_block_stop"}}',
+    (
+        '{"type":"control_request","request_id":"r1","request":{"subtype":"mcp_message",'
+        '"message":{"id":7,"method":"tools/call",'
+        '"params":{"_meta":{"claudecode/toolUseId":"t1"}}}}}'
+    ),
+    ANSWER[2].replace("end_turn", "tool_use"),
+]
+THINK = Conversation("m", "", (Message("user", (Text("think"),)),), tools=(Tool("look", "{}"),))
+
+
 @pytest.fixture
 def answer(tmp_path):
-    def answer(lines: list[str], pause: float) -> list[Event]:
+    def answer(
+        lines: list[str], pause: float = 0, look: Callable[[Session], object] | None = None
+    ) -> list[Event]:
+        """The events of a turn; ``look`` is called after each batch and at the end."""
         path = tmp_path / "claude"
         path.write_text(SCRIPT.format(python=sys.executable, lines=lines, pause=pause))
         path.chmod(0o755)
-        return asyncio.run(run(path))
+        return asyncio.run(run(path, look or (lambda _: None)))
 
-    async def run(path: Path) -> list[Event]:
+    async def run(path: Path, look: Callable[[Session], object]) -> list[Event]:
         watch_children_without_threads()
         environment = {"PATH": os.environ["PATH"]}
         session = await Session.spawn(Cli(path, "2.1.330"), environment, tmp_path)
-        prompt = Prompt.of(Conversation("m", "", (Message("user", (Text("think"),)),)))
+        events: list[Event] = []
         try:
             async with asyncio.timeout(30):
-                batches = [batch async for batch in session.run(prompt, SILENCE)]
+                async for batch in session.run(Prompt.of(THINK), SILENCE):
+                    events += batch
+                    look(session)
+                look(session)
         finally:
             await session.close()
-        return [event for batch in batches for event in batch]
+        return events
 
     return answer
 
@@ -77,3 +118,21 @@ def test_a_cli_that_sends_lines_is_not_silent_whatever_the_lines_are(answer, lin
 def test_a_silent_cli_is_given_up(answer):
     with pytest.raises(UpstreamTimeout, match=r"silent for 1\.5 seconds"):
         answer(ANSWER, pause=60)
+
+
+def test_what_would_go_on_by_itself_is_ended_before_the_client_is_told(answer):
+    """However slowly the client takes it: the CLI would ask the API again within milliseconds."""
+    ended: list[bool] = []
+    events = answer([*ANSWER[:2], CUT], look=lambda session: ended.append(not session.alive))
+    assert events[-1] == Finished(FinishReason.LENGTH, Usage())
+    assert ended[-2:] == [True, True]
+
+
+@pytest.mark.parametrize(("arguments", "lives_on"), [('{"a":1}', True), ('{"a":', False)])
+def test_a_process_lives_on_only_after_calls_that_can_be_read(answer, arguments, lives_on):
+    lines = [line.replace("ARGUMENTS", json.dumps(arguments)) for line in CALL]
+    seen: list[bool] = []
+    events = answer(lines, look=lambda session: seen.append(session.lives_on))
+    assert [event.text for event in events if isinstance(event, ArgumentsDelta)] == [arguments]
+    assert isinstance(events[-1], Finished)
+    assert seen[-1] is lives_on
