@@ -83,7 +83,7 @@ class Turn:
             except DiedUnused as died:
                 log.warning("claude.died_unused", pid=session.pid, reason=str(died))
                 await self.close()
-                if self.origin is Origin.STARTED:
+                if self.origin is Origin.STARTED and source is not Origin.CONTINUED:
                     reason = f"Claude Code {died} before it took the request"
                     raise ProxyError(reason) from None
 

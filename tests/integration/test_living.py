@@ -226,6 +226,27 @@ def test_after_its_time_a_process_ends_and_the_conversation_is_replayed(start, s
     assert turns_upstream(request["body"])[1] == ("assistant", [text_block(SAID)])
 
 
+def test_a_call_that_is_answered_too_late_for_its_process_is_replayed(start, simulator, tag):
+    daemon = start("--spares", "0", "--keep-alive", "1s")
+    prompt = f"{tag} [simulate text=Hm. tool=look]"
+    message = said(daemon.chat(prompt, tools=LOOK))
+    assert wait_until(lambda: not daemon.turns(), 15)
+    (call,) = message["tool_calls"]
+    result = {"role": "tool", "tool_call_id": call["id"], "content": f"{tag} seen"}
+    answer = daemon.chat([user(prompt), message, result], tools=LOOK)
+    assert process_of(daemon, answer) == "started"
+    first, second = (turns_upstream(r["body"]) for r in simulator.requests(tag))
+    assert second[0] == first[0]
+    use = {"type": "tool_use", "id": call["id"], "name": "look"}
+    assert second[1] == (
+        "assistant",
+        [text_block("Hm."), use | {"input": second[1][1][1]["input"]}],
+    )
+    assert second[2][1][0]["content"] == [text_block(f"{tag} seen")]
+    ended = daemon.log.wait_for("claude.ended")
+    assert ended["cost_usd"] > 0, "what a call that nobody answered has cost is known"
+
+
 @pytest.mark.parametrize("flags", [("--keep-alive", "0"), ("--max-sessions", "0")])
 def test_it_can_be_switched_off(start, tag, flags):
     daemon = start("--spares", "0", *flags)
