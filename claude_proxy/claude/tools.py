@@ -92,10 +92,16 @@ class ToolNames:
 def definitions(conversation: Conversation, names: ToolNames) -> list[Json]:
     """The API's ``tools``; a JSON Schema goes out as the text that came in."""
     tools = [definition(tool, names.to_api(tool.name)) for tool in conversation.tools]
-    if conversation.schema is not None:
+    if conversation.schema is not None and not must_call_any(conversation):
         answer = Tool(STRUCTURED_OUTPUT, conversation.schema, STRUCTURED_OUTPUT_DESCRIPTION)
         tools.append(definition(answer, STRUCTURED_OUTPUT))
     return tools
+
+
+def must_call_any(conversation: Conversation) -> bool:
+    """Any of the client's, that is, of which the tool for a structured answer is none."""
+    wanted = conversation.options.tool_choice
+    return wanted.use is ToolUse.REQUIRED and wanted.name is None
 
 
 STRUCTURED_OUTPUT_DESCRIPTION = (

@@ -15,9 +15,9 @@ from claude_proxy.conversation import Tool, ToolChoice, ToolUse
 from claude_proxy.errors import InvalidRequest
 from claude_proxy.openai.body import json_object
 
-COMBINATIONS = ("anyOf", "oneOf", "allOf", "$ref")
 NO_ARGUMENTS = '{"type":"object","properties":{}}'
 LONGEST_NAME = 1_024
+COMBINATIONS = ("anyOf", "oneOf", "allOf", "not")
 ANY_OBJECT = '{"type":"object"}'
 
 
@@ -107,7 +107,7 @@ def parameters(raw: bytes, param: str) -> str:
     if raw == b"null":
         return NO_ARGUMENTS
     schema = schema_object(raw, param)
-    if "type" in schema or any(word in schema for word in COMBINATIONS):
+    if "type" in schema:
         return raw.decode()
     return msgspec.json.encode({"type": "object", **schema}).decode()
 
@@ -199,10 +199,10 @@ def answer_schema(given: JsonSchema) -> str:
     """Of an object, as OpenAI demands it, and Claude's API of a tool's."""
     param = "response_format.json_schema.schema"
     raw = bytes(given.schema)
-    text = ANY_OBJECT if raw == b"null" else parameters(raw, param)
-    schema = schema_object(text.encode(), param)
-    if "$ref" in schema and "type" not in schema:
-        return msgspec.json.encode({"type": "object", **schema}).decode()
-    if schema.get("type") != "object":
-        raise InvalidRequest('The root of the schema must have "type": "object"', param=param)
-    return text
+    if raw == b"null":
+        return ANY_OBJECT
+    schema = schema_object(raw, param)
+    kind = schema.get("type", None if any(word in schema for word in COMBINATIONS) else "object")
+    if kind != "object":
+        raise InvalidRequest("The root of the schema must be an object", param=param)
+    return parameters(raw, param)

@@ -5,10 +5,11 @@ Anywhere in the text of the last user message, its tool results included:
 the simulator says that it is one and quotes the prompt. A value is plain (no blank, quote or
 `]`), 'single-quoted' (taken literally: good for JSON) or "double-quoted" (knows the escapes \\n,
 \\t, \\" and \\\\). If a key that cannot be repeated is given twice, the last one counts. A
-malformed bracket is answered with 400.
+malformed bracket is answered with 400: beware of clients that put a tool's result into JSON,
+which escapes the double quotes.
 
 What is answered
-    text="..."            exactly this text, one delta a word
+    text="..."            exactly this text, one delta a word; not where a tool call is forced
     tokens=N              N words "w0 w1 w2 ...", one delta each
     thinking=N            first a thinking block of N deltas and a signature; nothing if the request
                           has thinking off; no deltas but the signature if its display is "omitted"

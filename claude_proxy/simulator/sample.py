@@ -125,8 +125,10 @@ def _object(schema: Schema, root: Schema, depth: int) -> dict[str, Any]:
 
 
 def _array(schema: Schema, root: Schema, depth: int) -> list[Any]:
-    count = schema.get("minItems", 0 if depth >= ALL_PROPERTIES_DEPTH else 1)
-    return [_sample(schema.get("items"), root, depth + 1) for _ in range(min(count, 64))]
+    first = schema.get("prefixItems", [])
+    count = schema.get("minItems", 0 if depth >= ALL_PROPERTIES_DEPTH or first else 1)
+    items = [*first, *[schema.get("items")] * (min(count, 64) - len(first))]
+    return [_sample(item, root, depth + 1) for item in items]
 
 
 def _string(schema: Schema) -> str:
@@ -136,12 +138,12 @@ def _string(schema: Schema) -> str:
 
 
 def _number(schema: Schema) -> float:
-    low = schema.get("minimum")
-    if low is None and "exclusiveMinimum" in schema:
-        low = schema["exclusiveMinimum"] + 1
-    high = schema.get("maximum")
-    if high is None and "exclusiveMaximum" in schema:
-        high = schema["exclusiveMaximum"] - 1
+    low, high = schema.get("minimum"), schema.get("maximum")
+    above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
+    if above is not None and below is not None and above + 1 >= below:
+        return float(above + below) / 2
+    low = above + 1 if low is None and above is not None else low
+    high = below - 1 if high is None and below is not None else high
     number: float = 1 if low is None else max(low, 1)
     number = number if high is None else min(number, high)
     step = schema.get("multipleOf")

@@ -91,10 +91,11 @@ def _content(body: Json, directives: Directives) -> list[Block]:
     tools = {tool["name"]: tool for tool in body.get("tools") or ()}
     calls, text = list(directives.tools), directives.text
     words = _numbered_words(directives.tokens or 0)
-    if not calls and text is None and directives.tokens is None:
-        calls, text = _forced_call(body), None
-        if not calls:
-            text = _forced_text(body)
+    told = text is not None or directives.tokens is not None
+    if not calls and (forced := _forced_call(body, told=told)):
+        calls, text, words = forced, None, ()
+    elif not calls and not told:
+        text = _forced_text(body)
     if text is not None:
         words = split_words(text) + words
     blocks = [Block("text", words)] if words else []
@@ -105,13 +106,14 @@ def _numbered_words(count: int) -> tuple[str, ...]:
     return (*(f"w{number} " for number in range(count - 1)), *([f"w{count - 1}"] if count else []))
 
 
-def _forced_call(body: Json) -> list[ToolCall]:
-    """A structured answer is given where there is a tool for it, as Claude Code's is named."""
+def _forced_call(body: Json, *, told: bool) -> list[ToolCall]:
+    """The API's choice of a tool leaves no room for text. A structured answer is given, unless
+    it is told what to say, where there is a tool for it, as Claude Code's is named."""
     choice = body.get("tool_choice") or {}
     if choice.get("type") in ("any", "tool"):
         return [ToolCall(choice["name"] if choice["type"] == "tool" else body["tools"][0]["name"])]
     offered = {tool["name"] for tool in body.get("tools") or ()}
-    return [ToolCall(STRUCTURED_OUTPUT)] if STRUCTURED_OUTPUT in offered else []
+    return [ToolCall(STRUCTURED_OUTPUT)] if STRUCTURED_OUTPUT in offered and not told else []
 
 
 def _forced_text(body: Json) -> str:

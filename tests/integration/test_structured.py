@@ -172,6 +172,26 @@ def test_together_with_tools(daemon, simulator, tag):
     assert last[3] == ("assistant", [text_block(content(second))])
 
 
+def test_a_call_that_is_required_is_one_of_the_clients_tools(daemon, simulator, tag):
+    tools = [function("a"), function("b")]
+    answer = daemon.chat(
+        tag, tools=tools, tool_choice="required", response_format=json_schema(NUMBER)
+    ).json()["choices"][0]
+    assert answer["finish_reason"] == "tool_calls"
+    (request,) = simulator.requests(tag)
+    assert [tool["name"] for tool in request["body"]["tools"]] == ["a", "b"]
+    history = [
+        {"role": "user", "content": tag},
+        answer["message"],
+        *(
+            {"role": "tool", "tool_call_id": call["id"], "content": "done"}
+            for call in answer["message"]["tool_calls"]
+        ),
+    ]
+    last = daemon.chat(history, tools=tools, response_format=json_schema(NUMBER))
+    assert json.loads(content(last)) == {"n": 5}
+
+
 def test_without_its_tools_it_can_still_answer(daemon, simulator, tag):
     form = json_schema(NUMBER)
     answer = daemon.chat(tag, tools=[function("a")], tool_choice="none", response_format=form)

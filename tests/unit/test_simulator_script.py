@@ -383,3 +383,20 @@ def test_a_sample_fits_its_schema(schema: Json) -> None:
 def test_a_schema_that_is_none_is_refused(schema: Json) -> None:
     with pytest.raises(ApiError, match="invalid JSON schema"):
         sample(schema)
+
+
+def test_a_forced_call_leaves_no_room_for_text() -> None:
+    body = request("hi", tools=[WEATHER], tool_choice={"type": "any"})
+    blocks = message(answer(plan(body, Directives(text="no"))))["content"]
+    assert [block["type"] for block in blocks] == ["tool_use"]
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        ({"type": "array", "prefixItems": [{"type": "integer"}, {"enum": ["b"]}]}, [1, "b"]),
+        ({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}, 0.5),
+    ],
+)
+def test_samples_of_tuples_and_of_open_intervals(schema, value) -> None:
+    assert sample(schema) == value
