@@ -46,6 +46,7 @@ FINISH_REASONS = {
 }
 # A client waits in silence while the CLI waits to retry; above this it is told to come back.
 LONGEST_RETRY_DELAY = 10.0
+BROKE_OFF = "The answer broke off upstream"
 REFUSED = "The model refused to answer."
 
 
@@ -109,11 +110,12 @@ class Answer:
         self.calls: list[Call] = []
         self.reason: FinishReason | None = None
         self.settled = False
-        # After a cut at the token limit the CLI asks the API again unless it is ended at once.
+        # The CLI asks the API again, unless it is ended at once.
         self.goes_on_by_itself = False
+        self.started = False
         self._names = names
-        self._started = False
         self._spoken = False
+        self._visible = False
         self._arguments: str | None = None
         self._failure = Failure()
 
@@ -145,6 +147,9 @@ class Answer:
                 return self._begin_call(block)
             case "content_block_stop":
                 return self._end_call()
+            case "message_stop" if self._spoken and self._failure.kind is None:
+                self.goes_on_by_itself = True
+                raise BadUpstream(BROKE_OFF)
             case "message_start" if event.message is not None:
                 return self._start(event.message)
             case "message_delta" if delta is not None and delta.stop_reason is not None:
@@ -159,6 +164,7 @@ class Answer:
         self._expect_start()
         self._spoken = True
         if delta.text:
+            self._visible = self._visible or not delta.text.isspace()
             return [TextDelta(delta.text)]
         if delta.thinking:
             return [ReasoningDelta(delta.thinking)]
@@ -185,27 +191,34 @@ class Answer:
         return [ArgumentsDelta("{}")] if said is not None and not said.strip() else []
 
     def _expect_start(self) -> None:
-        if not self._started:
+        if not self.started:
             raise BadUpstream("Claude Code sent an answer without its beginning")
 
     def _start(self, message: Message) -> list[Event]:
         if self._spoken:
             # What was said cannot be taken back, and the second try would say it again.
-            raise BadUpstream("The answer broke off upstream")
+            raise BadUpstream(BROKE_OFF)
         self._use(message.usage)
         # Whatever was retried has passed; a limit that was announced still stands.
         self._failure = Failure(limit=self._failure.limit)
-        if self._started:
+        if self.started:
             return []
-        self._started = True
+        self.started = True
         return [Started(message.model)]
 
     def _finish(
         self, stop_reason: str, details: dict[str, object] | None, usage: WireUsage | None
     ) -> Finished:
         self._use(usage)
-        reason = self.reason = FINISH_REASONS.get(stop_reason, FinishReason.STOP)
-        self.goes_on_by_itself = reason is FinishReason.LENGTH
+        reason = FINISH_REASONS.get(stop_reason, FinishReason.STOP)
+        if reason in (FinishReason.STOP, FinishReason.TOOL_CALLS):
+            # The CLI goes by the calls. An answer in which nothing is to be seen it asks for anew.
+            reason = FinishReason.TOOL_CALLS if self.calls else FinishReason.STOP
+            nothing = stop_reason == "tool_use" or not self._visible
+            self.goes_on_by_itself = nothing and not self.calls
+        elif reason is FinishReason.LENGTH:
+            self.goes_on_by_itself = True
+        self.reason = reason
         explanation = (details or {}).get("explanation")
         if not isinstance(explanation, str) or not explanation:
             explanation = REFUSED

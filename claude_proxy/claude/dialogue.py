@@ -14,6 +14,7 @@ from claude_proxy.claude.history import Turn, marked
 from claude_proxy.claude.process import ProcessEnded
 from claude_proxy.claude.prompt import Prompt
 from claude_proxy.claude.stream_json import (
+    ControlReply,
     ControlRequestLine,
     ControlResponseLine,
     Json,
@@ -169,30 +170,31 @@ class Dialogue:
             batch = await self._channel.next(self._silence if silence is None else silence)
         except ProcessEnded as ended:
             raise self._ended(ended) from None
-        if batch is not None and self._unconfirmed:
-            self._note_replies(batch)
-        return batch
+        return [line for line in batch if self._is_of_this_turn(line)] if batch else batch
 
-    def _note_replies(self, batch: list[Line]) -> None:
-        """Until the configuration is confirmed: its first reply says that the CLI has begun with
-        this turn, so that another may not take it. So does any other line, unless it is one that
-        was left over from the turn before.
-
-        A model that the CLI does not know leaves its default, dearer one in force (2.1.330): the
-        process ends before it has asked the API, which it does some 50 ms after that reply.
+    def _is_of_this_turn(self, line: Line) -> bool:
+        """And not left over from the one before, whose lines all come before the configuration is
+        confirmed. Its first reply, and of a fresh process any line, says that the CLI has begun,
+        so that no other process may take the turn.
         """
-        for line in batch:
-            if not isinstance(line, ControlResponseLine):
-                self._answered = self._answered or self._fresh
-                continue
-            subject = self._unconfirmed.pop(line.response.request_id, None)
-            self._answered = self._answered or subject is not None
-            if subject is not None and line.response.subtype == "error":
-                reason = (line.response.error or "")[:200]
-                if subject == "set_model":
-                    unknown = f"Claude Code refuses the model: {reason}"
-                    raise Refused(ModelNotFound(unknown, param="model"))
-                raise Refused(BadUpstream(f"Claude Code refuses {subject}: {reason}"))
+        if isinstance(line, ControlResponseLine):
+            self._note_reply(line.response)
+        elif self._unconfirmed:
+            self._answered = self._answered or self._fresh
+        return self._answered or isinstance(line, ControlRequestLine)
+
+    def _note_reply(self, reply: ControlReply) -> None:
+        """A model that the CLI does not know leaves its default, dearer one in force (2.1.330):
+        the process ends before it has asked the API, which it does some 50 ms after that reply.
+        """
+        subject = self._unconfirmed.pop(reply.request_id, None)
+        self._answered = self._answered or subject is not None
+        if subject is not None and reply.subtype == "error":
+            reason = (reply.error or "")[:200]
+            if subject == "set_model":
+                unknown = f"Claude Code refuses the model: {reason}"
+                raise Refused(ModelNotFound(unknown, param="model"))
+            raise Refused(BadUpstream(f"Claude Code refuses {subject}: {reason}"))
 
     def _ended(self, ended: ProcessEnded) -> Exception:
         if not self._answered:

@@ -168,11 +168,13 @@ class Session:
                     for line in batch or ():
                         events += await dialogue.feed(line)
                 except ProxyError:
+                    self._note(answer)
+                    if answer.goes_on_by_itself or not answer.started:
+                        self._kill()
                     if events:
                         yield events
                     raise
-                finally:
-                    self._note(answer)
+                self._note(answer)
                 said += events
                 # Before the client is told, who may take its time.
                 over = self._is_over(dialogue, prompt)
@@ -183,16 +185,16 @@ class Session:
         except Refused as refused:
             self._kill()
             raise refused.error from None
-        self._hold(dialogue)
 
     def _hold(self, dialogue: Dialogue) -> None:
         """The calls that the client has to answer; the turn's ``result`` comes only after that."""
         held = {call.tool_use_id: call for call in dialogue.held}
-        calls = dialogue.answer.calls
-        self._held = [held[call.api_id] for call in calls if call.api_id in held]
-        if self._held:
+        calls = [call.api_id for call in dialogue.answer.calls]
+        if held.keys() >= set(calls):
+            self._held = [held[id_] for id_ in calls]
             said_so_far = self.spent.output + self.report.usage.output
             self.spent = replace(self.spent, output=said_so_far)
+            self._settled = True
 
     async def _tell(self, dialogue: Dialogue, prompt: Prompt) -> AsyncGenerator[list[Event], None]:
         """What is new to the process: all of the conversation, or its last turns."""
@@ -220,8 +222,10 @@ class Session:
             if any(call.name not in prompt.names.offered for call in answer.calls):
                 # The CLI has answered it with an error and waits for leave to tell the model.
                 return True
-            called = {call.api_id for call in answer.calls}
-            self._settled = called <= {held.tool_use_id for held in dialogue.held}
+            self._hold(dialogue)
+        elif answer.finished and dialogue.held and not self._settled:
+            # A refusal behind calls: the CLI waits for results that nobody is asked for.
+            return True
         return self._settled
 
     def _remember(self, dialogue: Dialogue, prompt: Prompt, said: list[Event]) -> None:

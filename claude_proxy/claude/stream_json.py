@@ -7,6 +7,7 @@ msgspec skips the rest. Lines of an unknown ``type`` are ``None``: newer CLIs ma
 
 from __future__ import annotations
 
+import json
 from typing import Any, TypeAlias
 
 import msgspec
@@ -202,16 +203,29 @@ _encode = msgspec.json.Encoder().encode
 
 
 def decode(line: bytes) -> Line | None:
-    """One line; None for a kind that is not known. Raises LineError without the line's text."""
+    """One line; None for a kind that is not known. Raises LineError without the line's text.
+
+    Half a surrogate pair, which a model can write into a call's arguments, becomes a "?".
+    """
     try:
-        head = _head.decode(line)
-        if head.type == "system" and head.subtype not in ("api_retry", "init"):
-            return None
-        decoder = _decoders.get(head.type)
-        return None if decoder is None else _decode_known(decoder, head.type, line)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        try:
+            return _decode(line)
+        except msgspec.DecodeError:
+            if b"\\u" not in line:
+                raise
+            whole = json.dumps(json.loads(line), ensure_ascii=False).encode(errors="replace")
+            return _decode(whole)
+    except (ValueError, RecursionError) as error:  # all of msgspec's are ValueErrors
         kind = type(error).__name__
         raise LineError(f"unreadable line of {len(line)} bytes ({kind})") from None
+
+
+def _decode(line: bytes) -> Line | None:
+    head = _head.decode(line)
+    if head.type == "system" and head.subtype not in ("api_retry", "init"):
+        return None
+    decoder = _decoders.get(head.type)
+    return None if decoder is None else _decode_known(decoder, head.type, line)
 
 
 def _decode_known(decoder: msgspec.json.Decoder[Any], kind: str, line: bytes) -> Line | None:

@@ -67,8 +67,13 @@ class StructuredAnswer:
         return self._message.settled
 
     @property
+    def started(self) -> bool:
+        return self._started
+
+    @property
     def goes_on_by_itself(self) -> bool:
-        return self._message.goes_on_by_itself
+        """As long as the answer is not whole, it has the leave to."""
+        return self.finished and self._message.goes_on_by_itself
 
     def feed(self, line: Line) -> list[Event]:
         """Raises the ProxyError that ends the turn."""

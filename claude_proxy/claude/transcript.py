@@ -59,7 +59,9 @@ def meaning(turn: Turn, ordinals: dict[str, int]) -> Any:
     for call in calls:
         ordinals[call["id"]] = len(ordinals)
     said = "".join(block["text"] for block in turn.content if block["type"] == "text")
-    return [words(said), [[call["name"], plain_numbers(call["input"])] for call in calls]]
+    made = [[call["name"], plain_numbers(call["input"])] for call in calls]
+    other = [block for block in turn.content if block["type"] not in ("text", "tool_use")]
+    return [words(said), made, other]
 
 
 def words(text: str) -> str:

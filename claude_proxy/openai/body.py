@@ -51,8 +51,8 @@ def json_object(text: bytes) -> dict[str, Any]:
     """JSON inside the JSON. Raises ValueError, also when it is nested deeper than DEEPEST."""
     try:
         value = msgspec.json.decode(text, type=dict[str, Any])
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        raise ValueError("not a JSON object") from None
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise ValueError(f"not a JSON object ({error})"[:LONGEST_MESSAGE]) from None
     level: list[Any] = [value]
     for _ in range(DEEPEST):
         inner = [one for one in level if isinstance(one, dict | list)]

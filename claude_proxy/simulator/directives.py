@@ -19,7 +19,7 @@ What is answered
                           fits the tool's input_schema
     input_chunk=N         characters in one delta of a tool input (8)
     stop=REASON           stop_reason refusal, max_tokens, model_context_window_exceeded,
-                          pause_turn or end_turn after the content
+                          pause_turn, end_turn or tool_use after the content
 
 When
     first_delay_ms=M      milliseconds before the status line and message_start
@@ -62,6 +62,7 @@ STOP_REASONS = (
     "model_context_window_exceeded",
     "pause_turn",
     "end_turn",
+    "tool_use",
 )
 MAX_NUMBER = 10_000_000  # no typing error shall make the simulator eat all memory
 

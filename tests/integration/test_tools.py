@@ -178,6 +178,57 @@ def test_a_tool_that_was_not_offered_is_the_clients_matter(daemon, simulator, ta
 
 
 @pytest.mark.parametrize(
+    "said",
+    [
+        "text=''",
+        "tokens=0",
+        "thinking=3 tokens=0",
+        "text='I will. ' stop=tool_use",
+        "stop=tool_use",
+    ],
+)
+@pytest.mark.parametrize("behind", ["a question", "a result"])
+def test_an_odd_answer_is_one_request(daemon, simulator, tag, said, behind):
+    """The CLI would ask the model again for something to see, or for the call that it announced."""
+    history = ask(f"{tag} [simulate {said}]")
+    if behind == "a result":
+        history = ask(f"{tag} go [simulate tool=look]")
+        message = daemon.chat(history, tools=[function("look")]).json()["choices"][0]["message"]
+        history += [message, *results_for(message, f"{tag} seen [simulate {said}]")]
+    before = len(simulator.requests(tag))
+    answer = daemon.chat(history, tools=[function("look")])
+    choice = answer.json()["choices"][0]
+    assert choice["finish_reason"] == "stop"
+    assert "tool_calls" not in choice["message"]
+    assert process_of(daemon, answer)
+    history += [choice["message"], *ask(f"{tag} next")]
+    assert daemon.chat(history, tools=[function("look")]).status_code == 200
+    assert len(simulator.requests(tag)) == before + 2
+    assert f"{tag} next" in json.dumps(simulator.requests(tag)[-1]["body"]["messages"])
+
+
+@pytest.mark.parametrize("how", ["break=4", "stream_error=4"])
+@pytest.mark.parametrize(
+    "said", ["tool=look tool=look", "text='a b' tool=look", "text='a b c d e f'"]
+)
+@pytest.mark.parametrize("stream", [True, False])
+def test_an_answer_that_breaks_off_is_an_error_at_once_and_one_request(
+    daemon, simulator, tag, how, said, stream
+):
+    tools = [function("look", ANYTHING)]
+    answer = daemon.chat(f"{tag} [simulate {said} {how}]", tools=tools, stream=stream)
+    if stream:
+        error = sse(answer.text)[-1]["error"]
+    else:
+        assert answer.status_code in (500, 502, 503)
+        error = answer.json()["error"]
+    assert error["type"] == "server_error"
+    done = daemon.log.wait_for("request.done", request_id=answer.headers["x-request-id"])
+    assert done["duration_ms"] < 10_000, "the CLI would wait for a result that nobody can give"
+    assert len(simulator.requests(tag)) == 1
+
+
+@pytest.mark.parametrize(
     ("fields", "arrives"),
     [
         ({}, None),

@@ -133,16 +133,48 @@ def test_a_whole_turn_in_order():
         ("of the future", FinishReason.STOP, False),
         ("max_tokens", FinishReason.LENGTH, True),
         ("model_context_window_exceeded", FinishReason.LENGTH, True),
-        ("tool_use", FinishReason.TOOL_CALLS, False),
+        ("tool_use", FinishReason.STOP, True),
         ("refusal", FinishReason.REFUSAL, False),
     ],
 )
 def test_the_stop_reason_is_the_finish_reason(stop_reason, reason, goes_on):
     answer = Answer(NAMES)
-    *_, finished = feed(answer, start(), stop(stop_reason))
+    *_, finished = feed(answer, start(), say("x"), stop(stop_reason))
     refusal = REFUSED if reason is FinishReason.REFUSAL else None
     assert finished == Finished(reason, Tokens(), refusal)
     assert answer.goes_on_by_itself is goes_on
+
+
+@pytest.mark.parametrize("stop_reason", ["tool_use", "end_turn", "pause_turn", "stop_sequence"])
+def test_an_answer_with_calls_ends_in_them(stop_reason):
+    answer = Answer(NAMES)
+    *_, finished = feed(answer, start(), call("t", "f"), stop(stop_reason))
+    assert finished == Finished(FinishReason.TOOL_CALLS, Tokens())
+    assert not answer.goes_on_by_itself
+
+
+@pytest.mark.parametrize("said", [[], [say(" \n")], [think("hm")]])
+@pytest.mark.parametrize("stop_reason", ["tool_use", "end_turn", "pause_turn"])
+def test_an_answer_of_which_nothing_can_be_seen_is_not_asked_for_anew(said, stop_reason):
+    answer = Answer(NAMES)
+    *_, finished = feed(answer, start(), *said, stop(stop_reason))
+    assert finished == Finished(FinishReason.STOP, Tokens())
+    assert answer.goes_on_by_itself
+
+
+@pytest.mark.parametrize("said", [say("x"), call("t", "f")])
+def test_a_stream_that_stops_in_its_middle_has_broken_off(said):
+    answer = Answer(NAMES)
+    feed(answer, start(), said)
+    with pytest.raises(errors.BadUpstream):
+        answer.feed(block("message_stop"))
+    assert answer.goes_on_by_itself
+
+
+def test_a_stream_that_stops_before_anything_was_said_may_be_tried_again():
+    answer = Answer(NAMES)
+    said = feed(answer, start(), block("message_stop"), start(), say("x"), stop())
+    assert [type(event) for event in said] == [Started, TextDelta, Finished]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,9 @@ from claude_proxy.conversation import (
     Text,
     TextDelta,
     Tool,
+    ToolCall,
+    ToolCallStarted,
+    ToolResult,
     Usage,
 )
 from claude_proxy.daemon import watch_children_without_threads
@@ -136,3 +141,34 @@ def test_a_process_lives_on_only_after_calls_that_can_be_read(answer, arguments,
     assert [event.text for event in events if isinstance(event, ArgumentsDelta)] == [arguments]
     assert isinstance(events[-1], Finished)
     assert seen[-1] is lives_on
+
+
+def test_a_client_that_leaves_with_the_last_event_leaves_the_calls_held(tmp_path):
+    """Its results may come in another connection."""
+    path = tmp_path / "claude"
+    lines = [line.replace("ARGUMENTS", json.dumps("{}")) for line in CALL]
+    path.write_text(SCRIPT.format(python=sys.executable, lines=lines, pause=0))
+    path.chmod(0o755)
+
+    async def leave() -> tuple[bool, bool]:
+        watch_children_without_threads()
+        session = await Session.spawn(Cli(path, "2"), {"PATH": os.environ["PATH"]}, tmp_path)
+        try:
+            seen: list[Event] = []
+            async with aclosing(session.run(Prompt.of(THINK), SILENCE)) as batches:
+                async for batch in batches:
+                    seen += batch
+                    if any(isinstance(event, Finished) for event in batch):
+                        break
+            (call,) = (event for event in seen if isinstance(event, ToolCallStarted))
+            made = Message("assistant", (ToolCall(call.id, "look", "{}"),))
+            result = Message("user", (ToolResult(call.id, (Text("seen"),)),))
+            answered = replace(THINK, messages=(*THINK.messages, made, result))
+            unanswered = replace(
+                THINK, messages=(*THINK.messages, made, Message("user", (Text("so?"),)))
+            )
+            return session.continues(Prompt.of(answered)), session.continues(Prompt.of(unanswered))
+        finally:
+            await session.close()
+
+    assert asyncio.run(leave()) == (True, False)

@@ -166,7 +166,7 @@ def test_unknown_inner_kinds_are_no_error_whatever_they_hold(line):
         b'{"type":"stream_event","event":{"type":"x","delta":{"text":"SECRET","type":7}}}',
         b'{"type":"assistant","error":"SECRET\xff"}',
         b'{"type":"SECRET\xff"}',
-        b'{"type":"assistant","error":"SECRET\\ud800"}',
+        b'{"type":"assistant","error":"SECRET\\ud800"',
         b"\xff\xfe\x00",
     ],
 )
@@ -267,3 +267,10 @@ def test_what_the_mcp_server_says_is_wrapped_in_the_answer():
     line = one_line(wire.mcp_response("7", reply))
     assert line["response"]["request_id"] == "7"
     assert line["response"]["response"] == {"mcp_response": reply}
+
+
+def test_half_a_surrogate_pair_does_not_make_a_line_unreadable():
+    line = decode(b'{"type":"assistant","error":"a\\ud83d"}')
+    assert line == wire.AssistantLine("a?")
+    line = decode(b'{"type":"control_request","request_id":"r","request":{"a":"\\ude00","b":1}}')
+    assert line == wire.ControlRequestLine("r", {"a": "?", "b": 1})

@@ -310,3 +310,8 @@ def test_the_calls_of_a_turn_are_named_in_order():
     finished = Finished(FinishReason.TOOL_CALLS, Usage())
     turn = answer_turn(Answer("m", SAID, "", (OTHER, CALL), finished), names)
     assert call_ids(turn) == ["call2", "call1"]
+
+
+def test_a_picture_put_into_the_models_turn_is_an_edit():
+    history = (*QUESTION.messages, assistant(SAID, Image("image/png", "QQ==")), user("so?"))
+    assert new(after(QUESTION, SAID), asking(*history)) is None
