@@ -15,6 +15,7 @@ import time
 from contextlib import closing
 from typing import Any
 
+import figures
 import lab
 from lab import Client, Daemon, Lab
 
@@ -89,7 +90,7 @@ def continued(laboratory: Lab, daemon: Daemon, turns: int) -> tuple[list[float],
             prompt = f"{WORDS}{lab.marker()} {DIRECTIVE}"
             ways = [(bare_times, bare.turn), (proxy_times, conversation.turn)]
             for times, turn in ways if number % 2 else reversed(ways):
-                lab.settle()
+                figures.settle()
                 times.append(turn(prompt) * 1_000)
     return bare_times[2:], proxy_times[2:]
 
@@ -111,9 +112,9 @@ def replayed(daemon: Daemon, turns: int) -> float:
         client = daemon.client()
         while client.get_json("/health")["sessions"]["spare"] < 1:
             time.sleep(0.05)
-        lab.settle()
+        figures.settle()
         times.append(Conversation(daemon.client(), history(turns)).turn(f"Go on. {DIRECTIVE}"))
-    return lab.median(times)
+    return figures.median(times)
 
 
 def main() -> None:
@@ -121,27 +122,29 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=30, help="turns of the living ways (30)")
     parser.add_argument("--history", type=int, default=200, help="turns that are replayed (200)")
     options = parser.parse_args()
-    lab.machine()
+    figures.machine()
     with lab.laboratory() as laboratory, lab.daemon(laboratory, "--spares", "1") as daemon:
         bare, proxy = continued(laboratory, daemon, options.turns)
         fresh, whole = replayed(daemon, 0), replayed(daemon, options.history)
     rows = [
         (
             title,
-            f"{lab.median(times):.1f}",
-            f"{lab.percentile(times, 0.9):.1f}",
+            f"{figures.median(times):.1f}",
+            f"{figures.percentile(times, 0.9):.1f}",
             f"{min(times):.1f}",
         )
         for title, times in (("living CLI by hand", bare), ("claude-proxy, continued", proxy))
     ]
-    lab.table(("time to first text, ms", "median", "p90", "least"), rows)
-    behind = lab.median(proxy) - lab.median(bare)
+    figures.table(("time to first text, ms", "median", "p90", "least"), rows)
+    behind = figures.median(proxy) - figures.median(bare)
     replay = whole - fresh
     print(
         f"\nno history: {fresh * 1_000:.1f} ms; {options.history} turns: {whole * 1_000:.1f} ms\n"
     )
-    lab.aim("continued behind by hand", f"{behind:.1f} ms", "<= 10 ms", met=behind <= 10)
-    lab.aim(f"replay of {options.history} turns", f"{replay:.2f} s", "< 1.5 s", met=replay < 1.5)
+    figures.aim("continued behind by hand", f"{behind:.1f} ms", "<= 10 ms", met=behind <= 10)
+    figures.aim(
+        f"replay of {options.history} turns", f"{replay:.2f} s", "< 1.5 s", met=replay < 1.5
+    )
 
 
 if __name__ == "__main__":

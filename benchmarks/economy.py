@@ -26,6 +26,7 @@ from dataclasses import asdict, astuple, dataclass
 from functools import partial
 from typing import Any
 
+import figures
 import lab
 from lab import Json, Lab
 
@@ -256,12 +257,12 @@ def report(ways: dict[str, Json]) -> None:
         (title, *(format(ways[name][column], how) for column, how in shown.items()))
         for name, title in WAYS.items()
     ]
-    lab.table(("way", *shown), rows)
+    figures.table(("way", *shown), rows)
     print("input, total: its cost and that of all as a multiple of (a)'s; usd at Sonnet's prices\n")
     for name, most in AIMS.items():
         times, total = ways[name]["input"], ways[name]["total"]
         figure = f"{times:.3f} of (a)'s; with the output {total:.3f}"
-        lab.aim(f"input cost of {WAYS[name]}", figure, f"<= {most}", met=times <= most)
+        figures.aim(f"input cost of {WAYS[name]}", figure, f"<= {most}", met=times <= most)
 
 
 def main() -> None:
@@ -270,7 +271,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON alone")
     options = parser.parse_args()
     if not options.json:
-        lab.machine()
+        figures.machine()
     bills = measure_all(make_task(options.steps))
     ways = {name: compared(bill, bills["ideal"]) for name, bill in bills.items()}
     met = {name: ways[name]["input"] <= most for name, most in AIMS.items()}

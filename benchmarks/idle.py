@@ -10,13 +10,14 @@ from __future__ import annotations
 import argparse
 import time
 
+import figures
 import lab
 from lab import Lab
 
 
 def start_seconds(laboratory: Lab) -> float:
     """From exec to the first good answer of GET /health."""
-    lab.settle()
+    figures.settle()
     with lab.daemon(laboratory, "--spares", "0") as daemon:
         return daemon.answered - daemon.started
 
@@ -30,21 +31,21 @@ def resting_memory(laboratory: Lab) -> dict[str, float]:
         if b"[DONE]" not in answer:
             raise lab.Trouble(f"no whole answer: {answer[:500]!r}")
         time.sleep(1.0)
-        lab.settle()
-        return lab.memory(daemon.pid)
+        figures.settle()
+        return figures.memory(daemon.pid)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--starts", type=int, default=10, help="how often it is started (10)")
     starts = parser.parse_args().starts
-    lab.machine()
+    figures.machine()
     with lab.laboratory() as laboratory:
         start_seconds(laboratory)  # fills the page cache
         times = [start_seconds(laboratory) for _ in range(starts)]
         memory = resting_memory(laboratory)
-    median = lab.median(times)
-    lab.table(
+    median = figures.median(times)
+    figures.table(
         ("daemon alone", "figure"),
         (
             ("start to first /health, median", f"{median:.3f} s"),
@@ -54,8 +55,8 @@ def main() -> None:
         ),
     )
     print()
-    lab.aim("start", f"{median:.3f} s", "< 0.5 s", met=median < 0.5)
-    lab.aim("memory", f"{memory['Rss']:.1f} MB RSS", "< 45 MB", met=memory["Rss"] < 45)
+    figures.aim("start", f"{median:.3f} s", "< 0.5 s", met=median < 0.5)
+    figures.aim("memory", f"{memory['Rss']:.1f} MB RSS", "< 45 MB", met=memory["Rss"] < 45)
 
 
 if __name__ == "__main__":

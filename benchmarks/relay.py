@@ -18,6 +18,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import figures
 import lab
 from lab import Daemon, Lab
 
@@ -143,16 +144,16 @@ def measure(laboratory: Lab, daemon: Daemon, count: int, deltas: int) -> Round:
     prompt = f"{directive} hold_after={deltas}]"
     streams = [Stream(daemon, prompt) for _ in range(count)]
     read_until_all(streams, "begun")
-    settled = lab.settle()
-    claudes = lab.children(daemon.pid)
+    settled = figures.settle()
+    claudes = figures.children(daemon.pid)
     if len(claudes) != count:
         raise lab.Trouble(f"{len(claudes)} CLI processes for {count} streams")
 
     def processor_times() -> tuple[float, float, float]:
         return (
-            lab.cpu_seconds(daemon.pid),
-            sum(map(lab.cpu_seconds, claudes)),
-            lab.cpu_seconds(laboratory.upstream_pid),
+            figures.cpu_seconds(daemon.pid),
+            sum(map(figures.cpu_seconds, claudes)),
+            figures.cpu_seconds(laboratory.upstream_pid),
         )
 
     before = processor_times()
@@ -172,7 +173,7 @@ def measure(laboratory: Lab, daemon: Daemon, count: int, deltas: int) -> Round:
         whole = b"".join(stream.received)
         words = [word.rstrip() for word in stream.words()]
         exact += DONE in whole and words == expected
-    while lab.children(daemon.pid):
+    while figures.children(daemon.pid):
         time.sleep(0.05)
     return Round(count, exact, count * deltas, seconds, own, claude, simulator, settled)
 
@@ -189,7 +190,7 @@ def main() -> None:
     parser.add_argument("--streams", default="1,8,32", help="parallel streams (1,8,32)")
     options = parser.parse_args()
     counts = [int(count) for count in options.streams.split(",")]
-    lab.machine()
+    figures.machine()
     flags = ("--spares", "0", "--keep-alive", "0", "--max-concurrency", str(max(counts)))
     with lab.laboratory() as laboratory, lab.daemon(laboratory, *flags) as daemon:
         # The processor time of few deltas would be too short to mean much.
@@ -200,14 +201,14 @@ def main() -> None:
         ]
     rounds = [sorted(tries, key=ratio)[len(tries) // 2] for tries in every]
     head = ("streams", "deltas/s", "daemon", "CLIs", "simulator", "daemon/CLIs")
-    lab.table(head, [done.row for done in rounds])
+    figures.table(head, [done.row for done in rounds])
     print("daemon, CLIs, simulator: CPU seconds per 100,000 deltas\n")
     for done in rounds:
         what = f"daemon/CLIs with {done.streams} streams"
-        lab.aim(what, f"{ratio(done):.3f}", "< 0.333", met=ratio(done) < 1 / 3)
+        figures.aim(what, f"{ratio(done):.3f}", "< 0.333", met=ratio(done) < 1 / 3)
     measured = [done for tries in every for done in tries]
     exact, streams = sum(done.exact for done in measured), sum(done.streams for done in measured)
-    lab.aim("exactly its deltas", f"{exact} of {streams} streams", "all", met=exact == streams)
+    figures.aim("exactly its deltas", f"{exact} of {streams} streams", "all", met=exact == streams)
     if not all(done.settled for done in measured):
         print("\nnote: the machine did not come to rest before every round")
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 
+import figures
 import lab
 from lab import Daemon, Lab
 
@@ -115,7 +116,7 @@ class Ways:
             if time.monotonic() > deadline:
                 raise lab.Trouble("the daemon has no spare")
             time.sleep(0.05)
-        self.unsettled += not lab.settle()
+        self.unsettled += not figures.settle()
         # Both servers close a connection that was idle for 5 s.
         self._upstream.get_json("/simulator/streams")
         self._daemon.get_json("/health")
@@ -160,25 +161,25 @@ def measure(ways: Ways, rounds: int) -> dict[str, list[float]]:
 
 
 def report(ways: Ways, times: dict[str, list[float]]) -> None:
-    medians = {name: lab.median(values) for name, values in times.items()}
+    medians = {name: figures.median(values) for name, values in times.items()}
     rows = [
         (
             title,
             f"{medians[name]:.1f}",
-            f"{lab.percentile(times[name], 0.9):.1f}",
+            f"{figures.percentile(times[name], 0.9):.1f}",
             f"{min(times[name]):.1f}",
             f"{medians[name] / medians['proxy']:.2f}",
         )
         for name, title in WAYS.items()
     ]
-    lab.table(("time to first text, ms", "median", "p90", "least", "x (d)"), rows)
+    figures.table(("time to first text, ms", "median", "p90", "least", "x (d)"), rows)
     print()
     overhead = medians["proxy"] - medians["warm"]
     faster = medians["cold"] / medians["proxy"]
     whole = sum(sent == due for sent, due in ways.chunks)
-    lab.aim("(d) - (c)", f"{overhead:.1f} ms", "<= 10 ms", met=overhead <= 10)
-    lab.aim("(b) / (d)", f"{faster:.1f}", ">= 6", met=faster >= 6)
-    lab.aim(
+    figures.aim("(d) - (c)", f"{overhead:.1f} ms", "<= 10 ms", met=overhead <= 10)
+    figures.aim("(b) / (d)", f"{faster:.1f}", ">= 6", met=faster >= 6)
+    figures.aim(
         "as many chunks as upstream sent deltas",
         f"{whole} of {len(ways.chunks)} answers, {ways.chunks[-1][0]} chunks each",
         "all",
@@ -192,7 +193,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--requests", type=int, default=20, help="rounds (20)")
     rounds = parser.parse_args().requests
-    lab.machine()
+    figures.machine()
     with (
         lab.laboratory() as laboratory,
         lab.daemon(laboratory, "--spares", "1") as daemon,

@@ -41,6 +41,7 @@ class StructuredAnswer:
         self._said: list[TextDelta] = []
         self._structured: list[str] = []
         self._in_structured = False
+        self._failed = False
         self.reason: FinishReason | None = None
 
     @property
@@ -72,8 +73,8 @@ class StructuredAnswer:
 
     @property
     def goes_on_by_itself(self) -> bool:
-        """As long as the answer is not whole, it has the leave to."""
-        return self.finished and self._message.goes_on_by_itself
+        """As long as the answer is not whole, the CLI has the leave to."""
+        return (self.finished or self._failed) and self._message.goes_on_by_itself
 
     def feed(self, line: Line) -> list[Event]:
         """Raises the ProxyError that ends the turn."""
@@ -91,7 +92,12 @@ class StructuredAnswer:
             case ResultLine(subtype=how) if not self.finished:
                 if self._message.finished or how == TRIED_ENOUGH:
                     return self._result(line)
-        return [kept for event in self._message.feed(line) for kept in self._filter(event)]
+        try:
+            events = self._message.feed(line)
+        except ProxyError:
+            self._failed = True
+            raise
+        return [kept for event in events for kept in self._filter(event)]
 
     def _next_message(self) -> None:
         """The CLI has let the model try again."""

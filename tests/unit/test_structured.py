@@ -306,3 +306,12 @@ def test_nothing_comes_after_the_end(end):
     answer = StructuredAnswer(NAMES, Spent())
     assert isinstance(feed(answer, start(), *end)[-1], Finished)
     assert feed(answer, start(), say("x"), *end) == []
+
+
+def test_one_that_breaks_off_is_not_asked_for_anew():
+    answer = StructuredAnswer(NAMES, Spent())
+    feed(answer, start(), *structured('{"a":')[:-1])
+    assert not answer.goes_on_by_itself
+    with pytest.raises(errors.BadUpstream):
+        answer.feed(stream("message_stop"))
+    assert answer.goes_on_by_itself
