@@ -262,6 +262,30 @@ def test_the_choice_of_tools_is_native(daemon, simulator, tag, fields, arrives):
     assert (answer.json()["choices"][0]["finish_reason"] == "tool_calls") is forced
 
 
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_forced_call_through_the_official_client(client, simulator, tag, stream):
+    tools = [function("a"), function("b", ANYTHING)]
+    given = {
+        "model": "sonnet",
+        "messages": ask(tag),
+        "tools": tools,
+        "tool_choice": {"type": "function", "function": {"name": "b"}},
+        "parallel_tool_calls": False,
+    }
+    if stream:
+        with client.chat.completions.stream(**given) as events:
+            completion = events.get_final_completion()
+    else:
+        completion = client.chat.completions.create(**given)
+    choice = completion.choices[0]
+    assert choice.finish_reason == "tool_calls"
+    assert [call.function.name for call in choice.message.tool_calls] == ["b"]
+    assert json.loads(choice.message.tool_calls[0].function.arguments) == {"x": 1}
+    (request,) = simulator.requests(tag)
+    chosen = {"type": "tool", "name": "b", "disable_parallel_tool_use": True}
+    assert request["body"]["tool_choice"] == chosen
+
+
 def test_only_the_allowed_tools_are_offered(daemon, simulator, tag):
     tools = [function("a"), function("b"), function("c")]
     allowed = [{"type": "function", "function": {"name": name}} for name in "ca"]
