@@ -46,6 +46,8 @@ FINISH_REASONS = {
 }
 # A client waits in silence while the CLI waits to retry; above this it is told to come back.
 LONGEST_RETRY_DELAY = 10.0
+# JavaScript counts it among the blanks.
+BOM = "\ufeff"
 BROKE_OFF = "The answer broke off upstream"
 REFUSED = "The model refused to answer."
 
@@ -164,7 +166,7 @@ class Answer:
         self._expect_start()
         self._spoken = True
         if delta.text:
-            self._visible = self._visible or not delta.text.isspace()
+            self._visible = self._visible or bool(delta.text.replace(BOM, "").strip())
             return [TextDelta(delta.text)]
         if delta.thinking:
             return [ReasoningDelta(delta.thinking)]
@@ -197,6 +199,7 @@ class Answer:
     def _start(self, message: Message) -> list[Event]:
         if self._spoken:
             # What was said cannot be taken back, and the second try would say it again.
+            self.goes_on_by_itself = True
             raise BadUpstream(BROKE_OFF)
         self._use(message.usage)
         # Whatever was retried has passed; a limit that was announced still stands.

@@ -156,11 +156,11 @@ class Session:
         self.report = answer.report
         self._settled = False
         said: list[Event] = []
+        over = False
         try:
             async for events in self._tell(dialogue, prompt):
-                said += events
+                over = self._note(dialogue, prompt, said, events)
                 yield events
-            over = False
             while not over:
                 batch = await dialogue.next(SETTLE_TIMEOUT if answer.finished else None)
                 events = []
@@ -168,23 +168,39 @@ class Session:
                     for line in batch or ():
                         events += await dialogue.feed(line)
                 except ProxyError:
-                    self._note(answer)
-                    if answer.goes_on_by_itself or not answer.started:
-                        self._kill()
+                    self._give_up(answer)
                     if events:
                         yield events
                     raise
-                self._note(answer)
-                said += events
-                # Before the client is told, who may take its time.
-                over = self._is_over(dialogue, prompt)
-                if events and answer.finished:
-                    self._remember(dialogue, prompt, said)
+                over = self._note(dialogue, prompt, said, events)
                 if events or batch is None:
                     yield events
         except Refused as refused:
             self._kill()
             raise refused.error from None
+        except ProxyError:
+            self._give_up(answer)
+            raise
+
+    def _note(
+        self, dialogue: Dialogue, prompt: Prompt, said: list[Event], events: list[Event]
+    ) -> bool:
+        """What ``events`` mean for the process, before the client hears of them, who may take its
+        time. True when the turn is over.
+        """
+        answer = dialogue.answer
+        said += events
+        self.report, self.spent, self._settled = answer.report, answer.spent, answer.settled
+        over = self._is_over(dialogue, prompt)
+        if events and answer.finished:
+            self._remember(dialogue, prompt, said)
+        return over
+
+    def _give_up(self, answer: AnyAnswer) -> None:
+        """Of an answer that has begun, an interrupted turn can still tell the cost."""
+        self.report, self.spent, self._settled = answer.report, answer.spent, answer.settled
+        if answer.goes_on_by_itself or not answer.started:
+            self._kill()
 
     def _hold(self, dialogue: Dialogue) -> None:
         """The calls that the client has to answer; the turn's ``result`` comes only after that."""
@@ -196,18 +212,11 @@ class Session:
             self.spent = replace(self.spent, output=said_so_far)
             self._settled = True
 
-    async def _tell(self, dialogue: Dialogue, prompt: Prompt) -> AsyncGenerator[list[Event], None]:
+    def _tell(self, dialogue: Dialogue, prompt: Prompt) -> AsyncGenerator[list[Event], None]:
         """What is new to the process: all of the conversation, or its last turns."""
         new, held = self._new_turns(prompt), self._held
         self._transcript, self._held = None, []
-        try:
-            async for events in dialogue.open() if new is None else dialogue.go_on(new, held):
-                yield events
-        finally:
-            self._note(dialogue.answer)
-
-    def _note(self, answer: AnyAnswer) -> None:
-        self.report, self.spent, self._settled = answer.report, answer.spent, answer.settled
+        return dialogue.open() if new is None else dialogue.go_on(new, held)
 
     def _kill(self) -> None:
         self._process.kill()
@@ -223,8 +232,8 @@ class Session:
                 # The CLI has answered it with an error and waits for leave to tell the model.
                 return True
             self._hold(dialogue)
-        elif answer.finished and dialogue.held and not self._settled:
-            # A refusal behind calls: the CLI waits for results that nobody is asked for.
+        elif answer.finished and answer.calls and not self._settled:
+            # A refusal behind calls: the CLI waits for what nobody is asked for.
             return True
         return self._settled
 

@@ -214,6 +214,13 @@ def test_a_refusal_fills_refusal(daemon, tag, stream):
     assert reason == "content_filter"
 
 
+def test_a_refusal_behind_the_call_frees_its_turn_at_once(start, tag):
+    daemon = start("--max-concurrency", "1")
+    daemon.chat(f"{tag} [simulate stop=refusal]", response_format=json_schema(NUMBER))
+    assert daemon.chat(tag).status_code == 200
+    assert not daemon.log.records("turn.failed_after_its_answer")
+
+
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_cut_answer_says_so(daemon, tag, stream):
     prompt = f"{tag} [simulate tool=StructuredOutput input='{{\"n\":5}}' input_chunk=1]"

@@ -153,7 +153,7 @@ def test_an_answer_with_calls_ends_in_them(stop_reason):
     assert not answer.goes_on_by_itself
 
 
-@pytest.mark.parametrize("said", [[], [say(" \n")], [think("hm")]])
+@pytest.mark.parametrize("said", [[], [say(" \n")], [say("\ufeff")], [think("hm")]])
 @pytest.mark.parametrize("stop_reason", ["tool_use", "end_turn", "pause_turn"])
 def test_an_answer_of_which_nothing_can_be_seen_is_not_asked_for_anew(said, stop_reason):
     answer = Answer(NAMES)
