@@ -170,7 +170,9 @@ class Dialogue:
             batch = await self._channel.next(self._silence if silence is None else silence)
         except ProcessEnded as ended:
             raise self._ended(ended) from None
-        return [line for line in batch if self._is_of_this_turn(line)] if batch else batch
+        if not batch or not self._unconfirmed:
+            return batch
+        return [line for line in batch if self._is_of_this_turn(line)]
 
     def _is_of_this_turn(self, line: Line) -> bool:
         """And not left over from the one before, whose lines all come before the configuration is
@@ -179,7 +181,7 @@ class Dialogue:
         """
         if isinstance(line, ControlResponseLine):
             self._note_reply(line.response)
-        elif self._unconfirmed:
+        else:
             self._answered = self._answered or self._fresh
         return self._answered or isinstance(line, ControlRequestLine)
 
