@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -157,6 +158,12 @@ class Daemon:
     def turns(self) -> dict[int, str]:
         """The CLI processes that answer or wait to; not the short ones that are asked for facts."""
         return {pid: line for pid, line in self.children().items() if "--print" in line}
+
+    def kill_turns(self) -> None:
+        """As if each of those processes had crashed."""
+        for pid in self.turns():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def terminate(self) -> int:
         self.process.send_signal(signal.SIGTERM)

@@ -67,15 +67,14 @@ def flag_settings(conversation: Conversation, names: ToolNames) -> Json:
     The CLI keeps what is not named, so that every one is; an empty text, and null, is its default.
     """
     options = conversation.options
-    forced = tools.forced(tools.choice(conversation, names))
-    thinks = options.effort is not Effort.NONE and not forced
+    body = extra_body(conversation, names)
+    thinks = options.effort is not Effort.NONE and not tools.forced(body.get("tool_choice"))
     limit = options.max_tokens
-    body = msgspec.json.encode(extra_body(conversation, names)).decode()
     return {
         "env": {
             "CLAUDE_CODE_MAX_OUTPUT_TOKENS": "" if limit is None else str(limit),
             "CLAUDE_CODE_DISABLE_THINKING": "" if thinks else "1",
-            "CLAUDE_CODE_EXTRA_BODY": body,
+            "CLAUDE_CODE_EXTRA_BODY": msgspec.json.encode(body).decode(),
         },
         "effortLevel": effort_level(options),
     }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 from claude_proxy.claude import stream_json
@@ -101,12 +102,8 @@ class Dialogue:
             pending.append(stream_json.user(turn.content, query=False))
             await self._send(b"".join(pending))
             pending = []
-            received = False
-            while not received:
-                batch = await self.next() or []
-                receipts = [line for line in batch if is_receipt(line)]
-                received = bool(receipts)
-                yield await self.feed_all(line for line in batch if line not in receipts)
+            async for events in self._until(is_receipt):
+                yield events
         await self._send(b"".join([*pending, stream_json.user(last, query=True)]))
 
     async def _answer_calls(
@@ -121,11 +118,22 @@ class Dialogue:
             reply = {"jsonrpc": "2.0", "id": call.rpc_id, "result": result}
             await self._send(b"".join([*pending, stream_json.mcp_response(call.request_id, reply)]))
             pending = []
-            taken = False
-            while not taken:
-                batch = await self.next() or []
-                taken = any(is_result_of(line, call.tool_use_id) for line in batch)
-                yield await self.feed_all(batch)
+            async for events in self._until(partial(is_result_of, call.tool_use_id)):
+                yield events
+
+    async def _until(self, awaited: Callable[[Line], bool]) -> AsyncGenerator[list[Event], None]:
+        """Takes lines until the awaited one has come, which is only for us."""
+        has_come = False
+        while not has_come:
+            batch = await self.next()
+            events: list[Event] = []
+            for line in batch or ():
+                if awaited(line):
+                    has_come = True
+                else:
+                    events += await self.feed(line)
+            if events or batch is None:
+                yield events
 
     def _configuration(self) -> list[bytes]:
         conversation, names = self._prompt.conversation, self._prompt.names
@@ -140,9 +148,6 @@ class Dialogue:
             self._unconfirmed[id_] = subject
             lines.append(line)
         return lines
-
-    async def feed_all(self, batch: Iterable[Line]) -> list[Event]:
-        return [event for line in batch for event in await self.feed(line)]
 
     async def feed(self, line: Line) -> list[Event]:
         """Raises the ProxyError that ends the turn."""
@@ -209,7 +214,7 @@ def is_receipt(line: Line) -> bool:
     return isinstance(line, ResultLine) and not line.is_error
 
 
-def is_result_of(line: Line, tool_use_id: str) -> bool:
+def is_result_of(tool_use_id: str, line: Line) -> bool:
     if not isinstance(line, UserLine) or isinstance(line.message.content, str):
         return False
     return any(block.tool_use_id == tool_use_id for block in line.message.content)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-Json = dict[str, Any]
+from claude_proxy.claude.stream_json import Json
 
 VALUES = frozenset(
     {

@@ -190,15 +190,18 @@ class Session:
         """
         answer = dialogue.answer
         said += events
-        self.report, self.spent, self._settled = answer.report, answer.spent, answer.settled
+        self._account(answer)
         over = self._is_over(dialogue, prompt)
         if events and answer.finished:
             self._remember(dialogue, prompt, said)
         return over
 
+    def _account(self, answer: AnyAnswer) -> None:
+        self.report, self.spent, self._settled = answer.report, answer.spent, answer.settled
+
     def _give_up(self, answer: AnyAnswer) -> None:
         """Of an answer that has begun, an interrupted turn can still tell the cost."""
-        self.report, self.spent, self._settled = answer.report, answer.spent, answer.settled
+        self._account(answer)
         if answer.goes_on_by_itself or not answer.started:
             self._kill()
 

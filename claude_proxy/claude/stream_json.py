@@ -256,8 +256,7 @@ def control(request_id: str, subtype: str, **fields: Any) -> bytes:
 
 def control_success(request_id: str, response: Json) -> bytes:
     """The answer to a request of the CLI's."""
-    reply = {"subtype": "success", "request_id": request_id, "response": response}
-    return _encode({"type": "control_response", "response": reply}) + b"\n"
+    return _control_response(request_id, "success", response=response)
 
 
 def mcp_response(request_id: str, reply: Json) -> bytes:
@@ -267,8 +266,12 @@ def mcp_response(request_id: str, reply: Json) -> bytes:
 
 def control_error(request_id: str, message: str) -> bytes:
     """The answer to a request of the CLI's that we do not serve."""
-    response = {"subtype": "error", "request_id": request_id, "error": message}
-    return _encode({"type": "control_response", "response": response}) + b"\n"
+    return _control_response(request_id, "error", error=message)
+
+
+def _control_response(request_id: str, subtype: str, **fields: Any) -> bytes:
+    reply = {"subtype": subtype, "request_id": request_id, **fields}
+    return _encode({"type": "control_response", "response": reply}) + b"\n"
 
 
 def user(content: list[Json], *, query: bool) -> bytes:

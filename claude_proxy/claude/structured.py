@@ -37,7 +37,7 @@ class StructuredAnswer:
         self._message = Answer(names, before)
         self._earlier = Usage()
         self._earlier_retries = 0
-        self._started = False
+        self.started = False
         self._said: list[TextDelta] = []
         self._structured: list[str] = []
         self._in_structured = False
@@ -66,10 +66,6 @@ class StructuredAnswer:
     @property
     def settled(self) -> bool:
         return self._message.settled
-
-    @property
-    def started(self) -> bool:
-        return self._started
 
     @property
     def goes_on_by_itself(self) -> bool:
@@ -110,7 +106,7 @@ class StructuredAnswer:
     def _filter(self, event: Event) -> list[Event]:
         match event:
             case Started():
-                first, self._started = not self._started, True
+                first, self.started = not self.started, True
                 return [event] if first else []
             case Finished():
                 return self._finish(event)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -55,7 +55,7 @@ def meaning(turn: Turn, ordinals: dict[str, int]) -> Any:
             else block
             for block in turn.content
         ]
-    calls = [block for block in turn.content if block["type"] == "tool_use"]
+    calls = calls_of(turn)
     for call in calls:
         ordinals[call["id"]] = len(ordinals)
     said = "".join(block["text"] for block in turn.content if block["type"] == "text")
@@ -92,8 +92,8 @@ def results_only(turn: Turn) -> bool:
 
 
 def call_ids(turn: Turn) -> list[str]:
-    return [block["id"] for block in calls_of(turn.content)]
+    return [block["id"] for block in calls_of(turn)]
 
 
-def calls_of(content: Iterable[Json]) -> list[Json]:
-    return [block for block in content if block["type"] == "tool_use"]
+def calls_of(turn: Turn) -> list[Json]:
+    return [block for block in turn.content if block["type"] == "tool_use"]

@@ -106,7 +106,11 @@ def parameters(raw: bytes, param: str) -> str:
     """As the client wrote them; the API wants them to say that they are an object."""
     if raw == b"null":
         return NO_ARGUMENTS
-    schema = schema_object(raw, param)
+    return typed(raw, schema_object(raw, param))
+
+
+def typed(raw: bytes, schema: dict[str, Any]) -> str:
+    """``schema`` is what ``raw`` says."""
     if "type" in schema:
         return raw.decode()
     return msgspec.json.encode({"type": "object", **schema}).decode()
@@ -205,4 +209,4 @@ def answer_schema(given: JsonSchema) -> str:
     kind = schema.get("type", None if any(word in schema for word in COMBINATIONS) else "object")
     if kind != "object":
         raise InvalidRequest("The root of the schema must be an object", param=param)
-    return parameters(raw, param)
+    return typed(raw, schema)

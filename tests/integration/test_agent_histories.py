@@ -7,11 +7,8 @@ the client echoes the model's turns as carelessly as real ones do.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import json
-import os
-import signal
 import uuid
 
 from hypothesis import HealthCheck, Phase, given, settings
@@ -169,11 +166,5 @@ def test_what_arrives_is_what_was_said(daemon, simulator, data):
             agent.say(data.draw(contents, label="the user"), then)
         echo = data.draw(echoes, label="echo")
         if data.draw(st.sampled_from(["go on"] * 4 + ["kill"]), label="meanwhile") == "kill":
-            kill(daemon)
+            daemon.kill_turns()
         calls = agent.ask(then, echo)
-
-
-def kill(daemon):
-    for pid in daemon.turns():
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)

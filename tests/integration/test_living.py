@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
-import os
-import signal
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -34,12 +31,6 @@ def user(text):
 def said(answer):
     assert answer.status_code == 200, answer.text
     return answer.json()["choices"][0]["message"]
-
-
-def kill(pids):
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
 
 
 def begin(daemon, tag, text=SAID, **fields):
@@ -175,7 +166,7 @@ def test_a_process_that_died_between_two_turns_is_not_noticed(start, simulator, 
         history.append({"role": "tool", "tool_call_id": call["id"], "content": f"{tag} seen"})
     else:
         history.append(user(f"{tag} seen"))
-    kill(daemon.turns())
+    daemon.kill_turns()
     answer = daemon.chat(history, tools=LOOK)
     assert answer.status_code == 200, answer.text
     turns = turns_upstream(simulator.requests(tag)[-1]["body"])
