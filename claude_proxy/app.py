@@ -21,7 +21,9 @@ from claude_proxy.api_key import ApiKey
 from claude_proxy.claude.pool import Pool
 from claude_proxy.errors import ProxyError
 from claude_proxy.exchange import Front, error_response, exchange_of
-from claude_proxy.openai import chat, completion, models
+from claude_proxy.openai import models
+from claude_proxy.openai.chat import completion
+from claude_proxy.openai.chat import request as chat
 from claude_proxy.settings import Settings
 from claude_proxy.streaming import CLIENT_GONE, Outgoing, while_connected
 

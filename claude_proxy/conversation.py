@@ -28,10 +28,11 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A PDF: base64 ``data`` and the name that the client gave it."""
+    """A PDF: ``url``, or else base64 ``data``; and the name that the client gave it."""
 
     data: str
     title: str | None = None
+    url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,21 @@ class ToolResult:
     parts: tuple[Text | Image | Document, ...]
 
 
-Part: TypeAlias = Text | Image | Document | ToolCall | ToolResult
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    """What the model ``model`` thought before it spoke, as far as it shows it.
+
+    ``signature`` is its maker's proof, without which the model does not take it back. When
+    ``redacted``, there is no text, and the signature holds what was thought.
+    """
+
+    text: str
+    signature: str
+    model: str
+    redacted: bool = False
+
+
+Part: TypeAlias = Text | Image | Document | Reasoning | ToolCall | ToolResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +180,14 @@ class ReasoningDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class ReasoningDone:
+    """One block of reasoning, perhaps without any text, is complete; see ``Reasoning``."""
+
+    signature: str
+    redacted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class TextDelta:
     text: str
 
@@ -192,7 +215,13 @@ class Finished:
 
 
 Event: TypeAlias = (
-    Started | ReasoningDelta | TextDelta | ToolCallStarted | ArgumentsDelta | Finished
+    Started
+    | ReasoningDelta
+    | ReasoningDone
+    | TextDelta
+    | ToolCallStarted
+    | ArgumentsDelta
+    | Finished
 )
 
 
@@ -219,6 +248,8 @@ def fold(events: Iterable[Event]) -> Answer:
                 text.append(piece)
             case ReasoningDelta(text=piece):
                 reasoning.append(piece)
+            case ReasoningDone():
+                pass
             case ToolCallStarted():
                 calls.append((event, []))
             case ArgumentsDelta(text=piece) if calls:

@@ -28,6 +28,7 @@ from claude_proxy.conversation import (
     Finished,
     FinishReason,
     ReasoningDelta,
+    ReasoningDone,
     Started,
     TextDelta,
     ToolCallStarted,
@@ -119,6 +120,7 @@ class Answer:
         self._spoken = False
         self._visible = False
         self._arguments: str | None = None
+        self._thought: ReasoningDone | None = None
         self._failure = Failure()
 
     @property
@@ -147,8 +149,10 @@ class Answer:
                 return self._delta(delta)
             case "content_block_start" if block is not None and block.type == "tool_use":
                 return self._begin_call(block)
+            case "content_block_start" if block is not None:
+                self._begin_thought(block)
             case "content_block_stop":
-                return self._end_call()
+                return [*self._end_thought(), *self._end_call()]
             case "message_stop" if self._spoken and self._failure.kind is None:
                 self.goes_on_by_itself = True
                 raise BadUpstream(BROKE_OFF)
@@ -157,10 +161,13 @@ class Answer:
             case "message_delta" if delta is not None and delta.stop_reason is not None:
                 self._expect_start()
                 finished = self._finish(delta.stop_reason, delta.stop_details, event.usage)
-                return [*self._end_call(), finished]
+                return [*self._end_thought(), *self._end_call(), finished]
         return []
 
     def _delta(self, delta: Delta) -> list[Event]:
+        if self._thought is not None and delta.signature:
+            whole = self._thought.signature + delta.signature
+            self._thought = replace(self._thought, signature=whole)
         if not (delta.text or delta.thinking or delta.partial_json):
             return []
         self._expect_start()
@@ -186,6 +193,16 @@ class Answer:
             return [started]
         whole = Delta(partial_json=msgspec.json.encode(block.input).decode())
         return [started, *self._delta(whole)]
+
+    def _begin_thought(self, block: ContentBlock) -> None:
+        redacted = block.type == "redacted_thinking"
+        if redacted or block.type == "thinking":
+            self._expect_start()
+            self._thought = ReasoningDone(block.data, redacted=redacted)
+
+    def _end_thought(self) -> list[Event]:
+        thought, self._thought = self._thought, None
+        return [] if thought is None else [thought]
 
     def _end_call(self) -> list[Event]:
         """A call without arguments comes without any text; a client expects an object."""

@@ -97,7 +97,7 @@ class Dialogue:
         """
         for turn in history:
             if turn.role == "assistant":
-                pending.append(stream_json.assistant(turn.content))
+                pending.append(stream_json.assistant(turn.content, turn.model))
                 continue
             pending.append(stream_json.user(turn.content, query=False))
             await self._send(b"".join(pending))

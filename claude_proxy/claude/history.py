@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 
 import msgspec
 
@@ -20,7 +23,9 @@ from claude_proxy.conversation import (
     Conversation,
     Document,
     Image,
+    Message,
     Part,
+    Reasoning,
     Text,
     ToolCall,
     ToolResult,
@@ -30,24 +35,17 @@ from claude_proxy.errors import InvalidRequest
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One message of the API: its role and content blocks."""
+    """One message of the API: its role and content blocks; ``model`` whose thinking is in it."""
 
     role: str
     content: list[Json]
+    model: str | None = None
 
 
 def to_turns(conversation: Conversation, names: ToolNames) -> list[Turn]:
     """Alternating turns that end with a user's. Raises InvalidRequest when there is none."""
-    turns: list[Turn] = []
     ids = ToolIds()
-    for message in conversation.messages:
-        content = [block(part, ids, names) for part in message.parts if not is_blank(part)]
-        if not content:
-            continue
-        if turns and turns[-1].role == message.role:
-            turns[-1].content.extend(content)
-        else:
-            turns.append(Turn(message.role, content))
+    turns = [to_turn(role, parts, ids, names) for role, parts in alternating(conversation.messages)]
     if not turns or turns[-1].role != "user":
         raise InvalidRequest(
             "There is nothing to answer: no user message, or a blank one at the end",
@@ -60,6 +58,27 @@ def to_turns(conversation: Conversation, names: ToolNames) -> list[Turn]:
             param="messages",
         )
     return turns
+
+
+def alternating(messages: Iterable[Message]) -> list[tuple[str, list[Part]]]:
+    """Each role with all that it says until the other one speaks; nothing of it is blank."""
+    turns: list[tuple[str, list[Part]]] = []
+    for role, group in groupby(messages, key=attrgetter("role")):
+        parts = [part for message in group for part in message.parts if not is_blank(part)]
+        while parts and isinstance(parts[-1], Reasoning):
+            parts.pop()  # what led to nothing; the CLI drops, or changes, a turn of such
+        if turns and turns[-1][0] == role:
+            turns[-1][1].extend(parts)
+        elif parts:
+            turns.append((role, parts))
+    return turns
+
+
+def to_turn(role: str, parts: list[Part], ids: ToolIds, names: ToolNames) -> Turn:
+    """The CLI takes one model's thinking in a turn, and passes it on to that model only."""
+    model = next((part.model for part in parts if isinstance(part, Reasoning)), None)
+    kept = [part for part in parts if not isinstance(part, Reasoning) or part.model == model]
+    return Turn(role, [block(part, ids, names) for part in kept], model)
 
 
 def answer_turn(answer: Answer, names: ToolNames) -> Turn:
@@ -81,7 +100,11 @@ def marked(content: list[Json]) -> list[Json]:
 
 
 def is_blank(part: Part) -> bool:
-    return isinstance(part, Text) and not part.text.strip()
+    match part:
+        case Text(text=said) | Reasoning(signature=said):
+            return not said.strip()
+        case _:
+            return False
 
 
 def block(part: Part, ids: ToolIds, names: ToolNames) -> Json:
@@ -89,15 +112,12 @@ def block(part: Part, ids: ToolIds, names: ToolNames) -> Json:
     match part:
         case Text(text=text):
             return {"type": "text", "text": text}
-        case Image(url=url) if url:
-            return {"type": "image", "source": {"type": "url", "url": url}}
-        case Image(media_type=media_type, data=data):
-            source = {"type": "base64", "media_type": media_type, "data": data}
-            return {"type": "image", "source": source}
-        case Document(data=data, title=title):
-            source = {"type": "base64", "media_type": "application/pdf", "data": data}
-            named = {"title": title} if title else {}
-            return {"type": "document", "source": source, **named}
+        case Image() | Document():
+            return attachment(part)
+        case Reasoning(signature=data, redacted=True):
+            return {"type": "redacted_thinking", "data": data}
+        case Reasoning(text=text, signature=signature):
+            return {"type": "thinking", "thinking": text, "signature": signature}
         case ToolCall(id=id_, name=name, arguments=arguments):
             value = msgspec.json.decode(arguments)
             call = {"type": "tool_use", "id": ids.of_call(id_), "name": names.to_api(name)}
@@ -106,6 +126,16 @@ def block(part: Part, ids: ToolIds, names: ToolNames) -> Json:
             content = [block(inner, ids, names) for inner in parts if not is_blank(inner)]
             result = {"type": "tool_result", "tool_use_id": ids.of_result(id_)}
             return {**result, "content": content} if content else result
+
+
+def attachment(part: Image | Document) -> Json:
+    media_type = part.media_type if isinstance(part, Image) else "application/pdf"
+    source = {"type": "base64", "media_type": media_type, "data": part.data}
+    if part.url:
+        source = {"type": "url", "url": part.url}
+    if isinstance(part, Image):
+        return {"type": "image", "source": source}
+    return {"type": "document", "source": source, **({"title": part.title} if part.title else {})}
 
 
 class ToolIds:

@@ -40,18 +40,23 @@ class Delta(msgspec.Struct):
     type: str = ""
     text: str = ""
     thinking: str = ""
+    signature: str = ""
     partial_json: str = ""
     stop_reason: str | None = None
     stop_details: Json | None = None
 
 
 class ContentBlock(msgspec.Struct):
-    """As ``content_block_start`` has it; ``input`` is empty there and comes in deltas."""
+    """As ``content_block_start`` has it; ``input`` is empty there and comes in deltas.
+
+    ``data`` is that of ``redacted_thinking``.
+    """
 
     type: str = ""
     id: str = ""
     name: str = ""
     input: Json | None = None
+    data: str = ""
 
 
 class StreamEvent(msgspec.Struct):
@@ -198,7 +203,7 @@ KNOWN_EVENTS = frozenset(
         "message_delta",
     }
 )
-KNOWN_DELTAS = frozenset({"text_delta", "thinking_delta", "input_json_delta"})
+KNOWN_DELTAS = frozenset({"text_delta", "thinking_delta", "signature_delta", "input_json_delta"})
 _encode = msgspec.json.Encoder().encode
 
 
@@ -291,8 +296,10 @@ def user(content: list[Json], *, query: bool) -> bytes:
     return _encode(line) + b"\n"
 
 
-def assistant(content: list[Json]) -> bytes:
-    """Appended to the history at once."""
-    message = {"role": "assistant", "content": content}
+def assistant(content: list[Json], model: str | None) -> bytes:
+    """Appended to the history at once. Thinking is kept only where ``model`` is the process's."""
+    message: Json = {"role": "assistant", "content": content}
+    if model is not None:
+        message["model"] = model
     line = {"type": "assistant", "session_id": "", "parent_tool_use_id": None, "message": message}
     return _encode(line) + b"\n"

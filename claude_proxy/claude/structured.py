@@ -78,7 +78,7 @@ class StructuredAnswer:
             case SystemLine(subtype="init", tools=list(tools)) if STRUCTURED_OUTPUT not in tools:
                 raise InvalidRequest(
                     "The schema cannot be used: Claude Code does not take it as a JSON Schema",
-                    param="response_format.json_schema.schema",
+                    param="schema",
                 )
             case StreamLine() if self.finished:
                 return []

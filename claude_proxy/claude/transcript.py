@@ -60,8 +60,7 @@ def meaning(turn: Turn, ordinals: dict[str, int]) -> Any:
         ordinals[call["id"]] = len(ordinals)
     said = "".join(block["text"] for block in turn.content if block["type"] == "text")
     made = [[call["name"], plain_numbers(call["input"])] for call in calls]
-    other = [block for block in turn.content if block["type"] not in ("text", "tool_use")]
-    return [words(said), made, other]
+    return [words(said), made]
 
 
 def words(text: str) -> str:

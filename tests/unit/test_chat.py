@@ -24,7 +24,8 @@ from claude_proxy.conversation import (
     ToolUse,
 )
 from claude_proxy.errors import InvalidRequest
-from claude_proxy.openai import attachments, chat
+from claude_proxy.openai import attachments
+from claude_proxy.openai.chat import request as chat
 
 PIXEL = base64.b64encode(b"\x89PNG\r\n\x1a\n not really").decode()
 PNG = f"data:image/png;base64,{PIXEL}"

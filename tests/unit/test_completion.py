@@ -24,7 +24,7 @@ from claude_proxy.conversation import (
     fold,
 )
 from claude_proxy.errors import Overloaded
-from claude_proxy.openai.completion import ChunkStream, to_completion
+from claude_proxy.openai.chat.completion import ChunkStream, to_completion
 
 EXTENSIONS = {"reasoning_content"}
 DONE = Finished(FinishReason.STOP, Usage(3, 20, 100, 40, 8))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from claude_proxy.conversation import Image, Message, Text, ToolCall, ToolResult
 from claude_proxy.errors import InvalidRequest
-from claude_proxy.openai.messages import ChatMessage, to_messages
+from claude_proxy.openai.chat.messages import ChatMessage, to_messages
 
 HELLO = {"role": "user", "content": "hello"}
 

@@ -13,10 +13,8 @@ from jsonschema import Draft202012Validator
 
 from claude_proxy.conversation import Tool, ToolChoice, ToolUse
 from claude_proxy.errors import InvalidRequest
-from claude_proxy.openai.tools import (
-    LONGEST_NAME,
+from claude_proxy.openai.chat.tools import (
     ChoiceSpec,
-    FunctionTool,
     Named,
     ResponseFormat,
     ToolSpec,
@@ -26,6 +24,7 @@ from claude_proxy.openai.tools import (
     to_schema,
     to_tools,
 )
+from claude_proxy.openai.functions import LONGEST_NAME, FunctionTool
 
 LONG = "x" * 100_000
 NO_ARGUMENTS = {"type": "object", "properties": {}}

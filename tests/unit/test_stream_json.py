@@ -232,7 +232,7 @@ def test_user_lines_of_the_history_ask_for_no_turn():
 
 def test_assistant_lines_are_what_the_cli_takes_for_history():
     content = [{"type": "text", "text": "a\nb"}]
-    assert one_line(wire.assistant(content)) == {
+    assert one_line(wire.assistant(content, None)) == {
         "type": "assistant",
         "session_id": "",
         "parent_tool_use_id": None,

@@ -250,7 +250,7 @@ def test_a_refusal_is_one():
 def test_a_schema_that_the_cli_does_not_take_is_the_clients_fault(tools):
     with pytest.raises(errors.InvalidRequest) as caught:
         answering().feed(SystemLine("init", tools))
-    assert caught.value.param == "response_format.json_schema.schema"
+    assert caught.value.param == "schema"
 
 
 @pytest.mark.parametrize("line", [INIT, SystemLine("init"), SystemLine("api_retry")])

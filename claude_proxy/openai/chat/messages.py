@@ -18,7 +18,8 @@ from claude_proxy.conversation import (
 )
 from claude_proxy.errors import InvalidRequest
 from claude_proxy.openai.attachments import to_document, to_image
-from claude_proxy.openai.body import json_object
+from claude_proxy.openai.calls import OpenCalls
+from claude_proxy.openai.functions import arguments_of
 
 
 class TextPart(msgspec.Struct, tag_field="type", tag="text"):
@@ -116,35 +117,37 @@ ResultMessage: TypeAlias = ToolMessage | FunctionMessage
 def to_messages(messages: list[ChatMessage], first: int) -> list[Message]:
     """From ``first`` on. Raises InvalidRequest; every call must be answered right behind it."""
     translated: list[Message] = []
-    open_calls = OpenCalls()
+    open_calls: OpenCalls[str] = OpenCalls()
     for index, message in enumerate(messages[first:], first):
         at = f"messages[{index}]"
         if isinstance(message, ToolMessage | FunctionMessage):
-            id_ = open_calls.answer(message, at)
+            id_ = answered(open_calls, message, at)
             result = ToolResult(id_, tuple(content_parts(message.content, at)))
             translated.append(Message("user", (result,)))
             continue
-        open_calls.close()
+        refuse_unanswered(open_calls)
         if isinstance(message, AssistantMessage):
             calls = list(tool_calls(message, at))
-            open_calls.expect(calls, at)
+            for place, call in enumerate(calls):
+                here = f"{at}.tool_calls[{place}]"
+                open_calls.expect(call.id, here, f"{here}.id")
             said = [*content_parts(message.content, at)]
             if message.refusal:
                 said.append(Text(message.refusal))
             translated.append(Message("assistant", (*said, *calls)))
         else:
             translated.append(Message("user", tuple(content_parts(message.content, at))))
-    open_calls.close()
+    refuse_unanswered(open_calls)
     return translated
 
 
 def tool_calls(message: AssistantMessage, at: str) -> Iterator[ToolCall]:
     for index, call in enumerate(message.tool_calls or ()):
         here = f"{at}.tool_calls[{index}].function.arguments"
-        yield ToolCall(call.id, call.function.name, arguments_of(call.function, here))
+        yield ToolCall(call.id, call.function.name, arguments_of(call.function.arguments, here))
     if message.function_call is not None:
         function = message.function_call
-        arguments = arguments_of(function, f"{at}.function_call.arguments")
+        arguments = arguments_of(function.arguments, f"{at}.function_call.arguments")
         yield ToolCall(old_call_id(at), function.name, arguments)
 
 
@@ -153,63 +156,26 @@ def old_call_id(at: str) -> str:
     return "call" + re.sub(r"\D", "", at).rjust(28, "0")
 
 
-def arguments_of(function: Function, param: str) -> str:
-    arguments = function.arguments.strip() or "{}"
-    try:
-        json_object(arguments.encode())
-    except ValueError as error:
+def answered(calls: OpenCalls[str], message: ResultMessage, at: str) -> str:
+    """The id of the call that the message answers. Raises InvalidRequest."""
+    if isinstance(message, FunctionMessage):
+        found = calls.answer(calls.first() or "")
+        if found is None:
+            raise InvalidRequest("The function message answers no open call", param=at)
+        return found[0]
+    found = calls.answer(message.tool_call_id)
+    if found is None:
         raise InvalidRequest(
-            f"The arguments of a tool call are unusable: {error}", param=param
-        ) from None
-    return arguments
+            f"The tool message answers '{message.tool_call_id[:100]}', which is no open "
+            "call of the assistant message before it",
+            param=f"{at}.tool_call_id",
+        )
+    return found[0]
 
 
-class OpenCalls:
-    """The calls of the assistant message before, which wait for their results."""
-
-    def __init__(self) -> None:
-        self._waiting: dict[str, str] = {}
-
-    def expect(self, calls: list[ToolCall], at: str) -> None:
-        for index, call in enumerate(calls):
-            if call.id in self._waiting:
-                raise InvalidRequest(
-                    f"The id '{call.id[:100]}' stands for two calls",
-                    param=f"{at}.tool_calls[{index}].id",
-                )
-            self._waiting[call.id] = f"{at}.tool_calls[{index}]"
-
-    def answer(self, message: ResultMessage, at: str) -> str:
-        """The id of the call that the message answers. Raises InvalidRequest."""
-        if isinstance(message, FunctionMessage):
-            if not self._waiting:
-                raise InvalidRequest("The function message answers no open call", param=at)
-            id_ = next(iter(self._waiting))
-        else:
-            id_ = self._find(message.tool_call_id)
-            if id_ not in self._waiting:
-                raise InvalidRequest(
-                    f"The tool message answers '{message.tool_call_id[:100]}', which is no open "
-                    "call of the assistant message before it",
-                    param=f"{at}.tool_call_id",
-                )
-        del self._waiting[id_]
-        return id_
-
-    def _find(self, given: str) -> str:
-        """Some clients drop the punctuation of an id in one of its two places."""
-        if given in self._waiting:
-            return given
-        same = [id_ for id_ in self._waiting if bare(id_) == bare(given)]
-        return same[0] if len(same) == 1 else given
-
-    def close(self) -> None:
-        for id_, param in self._waiting.items():
-            raise InvalidRequest(f"No tool message answers the call '{id_[:100]}'", param=param)
-
-
-def bare(id_: str) -> str:
-    return re.sub(r"[^a-zA-Z0-9]", "", id_)
+def refuse_unanswered(calls: OpenCalls[str]) -> None:
+    for id_, param in calls:
+        raise InvalidRequest(f"No tool message answers the call '{id_[:100]}'", param=param)
 
 
 def plain_text(content: Content, at: str) -> str:

@@ -191,21 +191,23 @@ class ChunkStream:
         self._calls = 0
 
     def feed(self, event: Event) -> bytes:
+        frames = b""
         match event:
             case TextDelta(text=text):
-                return self._frame(Delta(content=text))
+                frames = self._frame(Delta(content=text))
             case ReasoningDelta(text=text):
-                return self._frame(Delta(reasoning_content=text))
+                frames = self._frame(Delta(reasoning_content=text))
             case ToolCallStarted(id=id_, name=name):
                 self._calls += 1
-                return self._call(FunctionDelta("", name), id_)
+                frames = self._call(FunctionDelta("", name), id_)
             case ArgumentsDelta(text=text):
-                return self._call(FunctionDelta(text))
+                frames = self._call(FunctionDelta(text))
             case Started(model=model):
                 self._model = model
-                return self._frame(Delta(role="assistant", content="", refusal=None))
+                frames = self._frame(Delta(role="assistant", content="", refusal=None))
             case Finished():
-                return self._finish(event)
+                frames = self._finish(event)
+        return frames
 
     def _call(self, function: FunctionDelta, id_: str | UnsetType = UNSET) -> bytes:
         if self._functions:

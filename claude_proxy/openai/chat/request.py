@@ -14,7 +14,7 @@ from msgspec import Meta
 from claude_proxy.conversation import Conversation, Effort, Options, Tool, ToolChoice
 from claude_proxy.errors import InvalidRequest
 from claude_proxy.openai.body import decode_body, names_beyond
-from claude_proxy.openai.messages import (
+from claude_proxy.openai.chat.messages import (
     AssistantMessage,
     ChatMessage,
     DeveloperMessage,
@@ -22,9 +22,8 @@ from claude_proxy.openai.messages import (
     plain_text,
     to_messages,
 )
-from claude_proxy.openai.tools import (
+from claude_proxy.openai.chat.tools import (
     ChoiceSpec,
-    FunctionTool,
     Named,
     ResponseFormat,
     ToolSpec,
@@ -34,6 +33,10 @@ from claude_proxy.openai.tools import (
     to_schema,
     to_tools,
 )
+from claude_proxy.openai.functions import FunctionTool
+
+# What the errors of a conversation name, as this API calls it.
+PARAMS = {"schema": "response_format.json_schema.schema"}
 
 Penalty: TypeAlias = Annotated[float, Meta(ge=-2, le=2)] | None
 Tokens: TypeAlias = Annotated[int, Meta(ge=1)] | None

@@ -1,0 +1,1 @@
+"""The Chat Completions API: its wire shapes and their translation. No I/O."""

@@ -1,0 +1,126 @@
+"""Functions that the model may call, and schemas of answers: what both APIs have. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from claude_proxy.conversation import Tool, ToolChoice, ToolUse
+from claude_proxy.errors import InvalidRequest
+from claude_proxy.openai.body import json_object
+
+NO_ARGUMENTS = '{"type":"object","properties":{}}'
+ANY_OBJECT = '{"type":"object"}'
+LONGEST_NAME = 1_024
+COMBINATIONS = ("anyOf", "oneOf", "allOf", "not")
+
+
+class FunctionTool(msgspec.Struct):
+    """``strict`` has no counterpart that takes every schema: the model is not held to it."""
+
+    name: str
+    description: str | None = None
+    parameters: msgspec.Raw = msgspec.Raw(b"null")
+    strict: bool | None = None
+
+
+def to_tools(functions: Iterable[tuple[FunctionTool, str]]) -> tuple[Tool, ...]:
+    """Each with its place in the request. Raises InvalidRequest, also for a name that is twice."""
+    tools: dict[str, Tool] = {}
+    for function, at in functions:
+        name = function.name
+        if not name.strip() or len(name) > LONGEST_NAME:
+            raise InvalidRequest(
+                f"The name of a tool must have 1 to {LONGEST_NAME} characters", param=f"{at}.name"
+            )
+        if name in tools:
+            raise InvalidRequest(f"Two tools have the name '{name[:100]}'", param=f"{at}.name")
+        schema = parameters(bytes(function.parameters), f"{at}.parameters")
+        tools[name] = Tool(name, schema, function.description)
+    return tuple(tools.values())
+
+
+def parameters(raw: bytes, param: str) -> str:
+    """As the client wrote them; the API wants them to say that they are an object."""
+    if raw == b"null":
+        return NO_ARGUMENTS
+    return typed(raw, schema_object(raw, param))
+
+
+def typed(raw: bytes, schema: dict[str, Any]) -> str:
+    """``schema`` is what ``raw`` says."""
+    if "type" in schema:
+        return raw.decode()
+    return msgspec.json.encode({"type": "object", **schema}).decode()
+
+
+def schema_object(raw: bytes, param: str) -> dict[str, Any]:
+    try:
+        return json_object(raw)
+    except ValueError as error:
+        raise InvalidRequest(f"The JSON Schema is unusable: {error}", param=param) from None
+
+
+def arguments_of(given: str, param: str) -> str:
+    """A call's arguments, which some clients leave blank when there are none."""
+    arguments = given.strip() or "{}"
+    try:
+        json_object(arguments.encode())
+    except ValueError as error:
+        raise InvalidRequest(
+            f"The arguments of a tool call are unusable: {error}", param=param
+        ) from None
+    return arguments
+
+
+def by_mode(word: str, tools: tuple[Tool, ...], *, parallel: bool) -> ToolChoice:
+    """``auto``, ``none`` or ``required``. Raises InvalidRequest."""
+    use = mode(word, "tool_choice")
+    if use is ToolUse.REQUIRED and not tools:
+        raise InvalidRequest("A call is required, but there are no tools", param="tool_choice")
+    return ToolChoice(use, parallel=parallel)
+
+
+def mode(word: str, param: str) -> ToolUse:
+    try:
+        return ToolUse(word)
+    except ValueError:
+        raise InvalidRequest(
+            f"'{word[:50]}' is none of auto, none, required", param=param, code="invalid_value"
+        ) from None
+
+
+def named(name: str, tools: tuple[Tool, ...], param: str, *, parallel: bool) -> ToolChoice:
+    if name not in {tool.name for tool in tools}:
+        raise InvalidRequest(f"There is no tool '{name[:100]}' to choose", param=param)
+    return ToolChoice(ToolUse.REQUIRED, name, parallel)
+
+
+def among(names: set[str], tools: tuple[Tool, ...], param: str) -> tuple[Tool, ...]:
+    """Claude's API has no such choice: the others are not offered at all."""
+    left = tuple(tool for tool in tools if tool.name in names)
+    if not left:
+        raise InvalidRequest("No tool is allowed", param=param)
+    return left
+
+
+def answer_schema(name: str, raw: bytes, at: str) -> str:
+    """Of an object, as OpenAI demands it, and Claude's API of a tool's. ``at``: where both stand.
+
+    Raises InvalidRequest.
+    """
+    if not re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", name):
+        raise InvalidRequest(
+            "The name must have 1 to 64 letters, digits, _ and -", param=f"{at}.name"
+        )
+    if raw == b"null":
+        return ANY_OBJECT
+    param = f"{at}.schema"
+    schema = schema_object(raw, param)
+    kind = schema.get("type", None if any(word in schema for word in COMBINATIONS) else "object")
+    if kind != "object":
+        raise InvalidRequest("The root of the schema must be an object", param=param)
+    return typed(raw, schema)

@@ -1,0 +1,1 @@
+"""The Responses API: its wire shapes and their translation. No I/O."""
