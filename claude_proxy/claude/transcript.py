@@ -19,6 +19,8 @@ from claude_proxy.claude.configuration import Identity
 from claude_proxy.claude.history import Turn
 from claude_proxy.claude.stream_json import Json
 
+# Reasoning comes back only from some clients, and then it is what the process has already.
+COMPARED_LOOSELY = frozenset({"text", "tool_use", "thinking", "redacted_thinking"})
 _encode = msgspec.json.Encoder(order="sorted").encode
 
 
@@ -60,7 +62,8 @@ def meaning(turn: Turn, ordinals: dict[str, int]) -> Any:
         ordinals[call["id"]] = len(ordinals)
     said = "".join(block["text"] for block in turn.content if block["type"] == "text")
     made = [[call["name"], plain_numbers(call["input"])] for call in calls]
-    return [words(said), made]
+    other = [block for block in turn.content if block["type"] not in COMPARED_LOOSELY]
+    return [words(said), made, other]
 
 
 def words(text: str) -> str:
