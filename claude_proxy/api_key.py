@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from claude_proxy.directories import state_directory
 from claude_proxy.settings import ConfigurationError, Settings
 
 CREDENTIAL = "api-key"
@@ -30,16 +31,6 @@ class ApiKey:
     def matches(self, candidate: bytes) -> bool:
         """Compares in constant time, whatever the candidate's bytes."""
         return hmac.compare_digest(self.value.encode(), candidate)
-
-
-def state_directory(environ: Mapping[str, str]) -> Path:
-    """``$STATE_DIRECTORY`` (set by systemd), else the XDG state home's ``claude-proxy``."""
-    if given := environ.get("STATE_DIRECTORY"):
-        return Path(given.split(":")[0])
-    home = environ.get("XDG_STATE_HOME") or Path(environ.get("HOME") or "~").expanduser() / (
-        ".local/state"
-    )
-    return Path(home) / "claude-proxy"
 
 
 def load_api_key(settings: Settings, environ: Mapping[str, str]) -> ApiKey:

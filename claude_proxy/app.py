@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any
 
 import msgspec
-import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from claude_proxy import __version__, errors
 from claude_proxy.api_key import ApiKey
+from claude_proxy.body import read_body
 from claude_proxy.claude.pool import Pool
+from claude_proxy.conversation import fold
 from claude_proxy.errors import ProxyError
 from claude_proxy.exchange import Front, error_response, exchange_of
+from claude_proxy.kept import Kept
 from claude_proxy.openai import models
 from claude_proxy.openai.chat import completion
 from claude_proxy.openai.chat import request as chat
+from claude_proxy.responses import Responses
 from claude_proxy.settings import Settings
-from claude_proxy.streaming import CLIENT_GONE, Outgoing, while_connected
-
-log = structlog.get_logger()
-
-BODY_TIMEOUT = 60.0
+from claude_proxy.streaming import CLIENT_GONE, Answering, Outgoing, json_response
 
 
 class Health(msgspec.Struct):
@@ -43,34 +40,6 @@ class Health(msgspec.Struct):
     simulated: bool
     sessions: dict[str, int]
     queue: int
-
-
-async def read_body(request: Request, limit: int) -> bytes:
-    """Counts while it reads. Raises UnsupportedMediaType, RequestTooLarge, RequestTimeout."""
-    media_type = request.headers.get("content-type", "application/json")
-    essence = media_type.partition(";")[0].strip().lower()
-    if essence != "application/json" and not essence.endswith("+json"):
-        raise errors.UnsupportedMediaType("The body must be JSON: Content-Type: application/json")
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise errors.UnsupportedMediaType("The body must not be compressed")
-    too_large = errors.RequestTooLarge(
-        f"The body is larger than {limit} bytes", headers={"connection": "close"}
-    )
-    declared = request.headers.get("content-length", "0")
-    if declared.isdigit() and int(declared) > limit:
-        raise too_large
-    parts: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT):
-            async for part in request.stream():
-                size += len(part)
-                if size > limit:
-                    raise too_large
-                parts.append(part)
-    except TimeoutError:
-        raise errors.RequestTimeout("The body did not arrive in time") from None
-    return b"".join(parts)
 
 
 class Api:
@@ -112,6 +81,7 @@ class Api:
 
     async def chat_completions(self, request: Request) -> Response:
         exchange = exchange_of(request)
+        exchange.params = chat.PARAMS
         body = await read_body(request, self._settings.max_body_size)
         wanted = chat.decode(body)
         sampling = self._settings.forward_sampling
@@ -131,36 +101,11 @@ class Api:
                     completion.ChunkStream(include_usage=include_usage, functions=functions)
                 )
             else:
-                await outgoing.whole(partial(completion.to_completion, functions=functions))
+                await outgoing.whole(
+                    lambda events: completion.to_completion(fold(events), functions=functions)
+                )
 
         return Answering(lambda send: Outgoing(self._pool, turn, exchange, send, headers), write)
-
-
-class Answering(Response):
-    """A response that a turn writes by itself while the client stays connected."""
-
-    def __init__(
-        self, begin: Callable[[Send], Outgoing], write: Callable[[Outgoing], Awaitable[None]]
-    ) -> None:
-        super().__init__()
-        self._begin = begin
-        self._write = write
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = scope["claude_proxy.exchange"]
-        outgoing = self._begin(send)
-        exchange.fields["client_gone"] = False
-        try:
-            stayed = await while_connected(receive, self._write(outgoing), lambda: outgoing.sent)
-        except ClientDisconnect:
-            stayed = False
-        if not stayed:
-            exchange.fields["client_gone"] = True
-            exchange.status = exchange.status or CLIENT_GONE
-
-
-def json_response(body: bytes) -> Response:
-    return Response(body, media_type="application/json")
 
 
 def on_http_exception(request: Request, error: Exception) -> Response:
@@ -179,8 +124,9 @@ def on_http_exception(request: Request, error: Exception) -> Response:
 
 def on_proxy_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ProxyError)  # noqa: S101 - registered for it
-    exchange_of(request).fields["error"] = error.code or error.type
-    return error_response(error)
+    exchange = exchange_of(request)
+    exchange.fields["error"] = error.code or error.type
+    return error_response(error.named(exchange.params))
 
 
 def on_disconnect(request: Request, _: Exception) -> Response:
@@ -205,14 +151,20 @@ def named(
     return call
 
 
-def build(settings: Settings, pool: Pool, key: ApiKey) -> ASGIApp:
+def build(settings: Settings, pool: Pool, key: ApiKey, kept: Kept) -> ASGIApp:
     """The whole ASGI application."""
     api = Api(settings, pool)
+    responses = Responses(settings, pool, kept)
     table: list[tuple[str, Callable[[Request], Awaitable[Response]], str]] = [
         ("/health", api.health, "GET"),
         ("/models", api.list_models, "GET"),
         ("/models/{model:path}", api.get_model, "GET"),
         ("/chat/completions", api.chat_completions, "POST"),
+        ("/responses", responses.create, "POST"),
+        ("/responses/{response_id}", responses.get, "GET"),
+        ("/responses/{response_id}", responses.delete, "DELETE"),
+        ("/responses/{response_id}/input_items", responses.input_items, "GET"),
+        ("/responses/{response_id}/cancel", responses.cancel, "POST"),
     ]
     routes: list[BaseRoute] = [
         Route(prefix + path, named(path, endpoint), methods=[method])

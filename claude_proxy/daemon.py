@@ -7,8 +7,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Generator, Mapping
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncGenerator, Coroutine, Generator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from typing import Self
 
 import structlog
@@ -19,8 +19,11 @@ from claude_proxy.api_key import ApiKey
 from claude_proxy.claude import cli as cli_on_disk
 from claude_proxy.claude.cli import Cli
 from claude_proxy.claude.pool import Pool
+from claude_proxy.directories import state_directory
 from claude_proxy.errors import ShuttingDown
+from claude_proxy.kept import Kept
 from claude_proxy.settings import Settings
+from claude_proxy.store import Store, StoreUnusable
 
 log = structlog.get_logger()
 
@@ -28,6 +31,7 @@ log = structlog.get_logger()
 BACKLOG = 128
 # After the drain time each turn gets its error frame; this is for sending it.
 FAREWELL = 2.0
+EXPIRE_INTERVAL = 3_600.0
 
 
 class PortTaken(Exception):
@@ -163,8 +167,9 @@ async def run(
     cli = await cli_on_disk.examine(cli_on_disk.find(settings.claude, environ), environment)
     listener = stack.enter_context(listen(settings))
     pool = await stack.enter_async_context(Pool(cli, environment, settings))
+    kept = await stack.enter_async_context(keeping(settings, environ))
     config = uvicorn.Config(
-        app.build(settings, pool, key),
+        app.build(settings, pool, key, kept),
         http="h11",
         ws="none",
         loop="asyncio",
@@ -176,15 +181,52 @@ async def run(
         timeout_graceful_shutdown=int(settings.drain_timeout + FAREWELL),
     )
     say_what_runs(settings, key, cli, listener)
-    asking = asyncio.create_task(warn_without_login(pool))
-    stack.push_async_callback(end, asking)
+    await stack.enter_async_context(running(warn_without_login(pool)))
     signals.server = Server(config, pool, settings.drain_timeout)
     await signals.server.serve(sockets=[listener])
 
 
-async def end(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait({task})
+@asynccontextmanager
+async def running(work: Coroutine[None, None, None]) -> AsyncGenerator[None, None]:
+    """A task for the time of the block."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+@asynccontextmanager
+async def keeping(settings: Settings, environ: Mapping[str, str]) -> AsyncGenerator[Kept, None]:
+    """The kept responses; a store that cannot be used is done without."""
+    store = open_store(settings, environ)
+    if store is None:
+        yield Kept(None)
+        return
+    with closing(store):
+        async with running(expire(store)):
+            yield Kept(store)
+
+
+def open_store(settings: Settings, environ: Mapping[str, str]) -> Store | None:
+    if not settings.store_days:
+        return None
+    try:
+        path = state_directory(environ) / "responses.db"
+        return Store.open(path, days=settings.store_days, limit=settings.store_size)
+    except (StoreUnusable, RuntimeError) as error:
+        log.warning("store.unusable", reason=str(error), note="no response will be kept")
+        return None
+
+
+async def expire(store: Store) -> None:
+    while True:
+        try:
+            store.expire()
+        except StoreUnusable as error:
+            log.warning("store.unusable", reason=str(error))
+        await asyncio.sleep(EXPIRE_INTERVAL)
 
 
 def say_what_runs(settings: Settings, key: ApiKey, cli: Cli, listener: socket.socket) -> None:

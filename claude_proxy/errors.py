@@ -7,8 +7,11 @@ after how many seconds a retry makes sense. Bodies: ``openai_body``.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any, Self
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 # Seconds after which what is only full, or only busy, may have room again.
 RETRY_SOON = 5.0
@@ -36,6 +39,11 @@ class ProxyError(Exception):
         self.code = code if code is not None else type(self).code
         self.retry_after = retry_after
         self.extra_headers = headers or {}
+
+    def named(self, params: Mapping[str, str]) -> Self:
+        """With the parameter's name in the client's dialect."""
+        self.param = params.get(self.param or "", self.param)
+        return self
 
     def headers(self) -> dict[str, str]:
         """Response headers; SDKs wait ``retry-after`` seconds and obey ``x-should-retry``.
@@ -125,6 +133,17 @@ class RateLimited(ProxyError):
     code = "rate_limit_exceeded"
 
 
+class UsageLimitReached(RateLimited):
+    """The plan's limit, which is lifted at a known time; Codex stops for this ``type`` only."""
+
+    type = "usage_limit_reached"
+
+    def __init__(self, message: str, *, resets_at: float | None = None, **more: Any) -> None:
+        """``resets_at``: Unix time in seconds."""
+        super().__init__(message, **more)
+        self.resets_at = resets_at
+
+
 class InsufficientQuota(RateLimited):
     """Nothing that waiting a little would mend."""
 
@@ -167,12 +186,14 @@ class UpstreamTimeout(ProxyError):
 
 
 class OpenAIErrorDetail(msgspec.Struct):
-    """All four keys are required by OpenAI's schema."""
+    """The first four keys are required by OpenAI's schema; the others go with a plan's limit."""
 
     message: str
     type: str
     param: str | None
     code: str | None
+    resets_at: int | UnsetType = UNSET
+    resets_in_seconds: int | UnsetType = UNSET
 
 
 class OpenAIError(msgspec.Struct):
@@ -182,4 +203,7 @@ class OpenAIError(msgspec.Struct):
 def openai_body(error: ProxyError) -> bytes:
     """``{"error": {message, type, param, code}}`` as JSON."""
     detail = OpenAIErrorDetail(error.message, error.type, error.param, error.code)
+    if isinstance(error, UsageLimitReached) and error.resets_at is not None:
+        detail.resets_at = math.ceil(error.resets_at)
+        detail.resets_in_seconds = math.ceil(error.retry_after or 0)
     return msgspec.json.encode(OpenAIError(detail))

@@ -9,6 +9,7 @@ import asyncio
 import re
 import secrets
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
@@ -37,6 +38,8 @@ class Exchange:
         self.status: int | None = None
         self.route = "unknown"
         self.fields: dict[str, Any] = {}
+        # What the client's dialect calls the parameters that an error may name.
+        self.params: Mapping[str, str] = {}
 
     @property
     def milliseconds(self) -> float:

@@ -51,6 +51,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     retries: Annotated[int, Meta(ge=0, le=10)] = 2
     drain_timeout: Seconds = 30.0
     max_body_size: Annotated[int, Meta(ge=1_024, le=2**31)] = 32 * 2**20
+    store_days: Annotated[float, Meta(ge=0, le=36_500)] = 30
+    store_size: Annotated[int, Meta(ge=2**20, le=2**40)] = 2**30
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "console"] = "auto"
 
@@ -81,6 +83,10 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         Option(
             "max_body_size", "largest request body taken: bytes, or with K, M, G", metavar="SIZE"
         ),
+    ),
+    "kept responses": (
+        Option("store_days", "days for which responses are kept; 0: none, nowhere on disk", "DAYS"),
+        Option("store_size", "most that they may take on disk, with K, M, G", "SIZE"),
     ),
     "the clients' key": (
         Option(
@@ -151,6 +157,7 @@ CHOICES = {
     for name, kind in get_type_hints(Settings).items()
     if get_origin(kind) is Literal
 }
+BYTES = frozenset({"max_body_size", "store_size"})
 UNITS = {"": 1.0, "s": 1.0, "ms": 0.001, "m": 60.0, "min": 60.0, "h": 3_600.0}
 SIZES = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
 
@@ -188,7 +195,7 @@ def shown_default(name: str) -> str:
     default = getattr(Settings(), name)
     if default is None or default == {} or name in FLAGS:
         return ""
-    if name == "max_body_size":
+    if name in BYTES:
         return f"; default {default // 2**20}M"
     if name in DURATIONS:
         return f"; default {default:g}s"
@@ -268,7 +275,7 @@ def parse_value(name: str, raw: Any) -> Any:
     """A flag's or a variable's text as the value that Settings wants."""
     if name == "model_alias":
         return parse_aliases(raw if isinstance(raw, list) else raw.split(","))
-    if name == "max_body_size":
+    if name in BYTES:
         size = parse_number(raw.lower().removesuffix("ib").removesuffix("b"), SIZES)
         return int(size) if size.is_integer() else size
     if name in DURATIONS:

@@ -12,15 +12,17 @@ from typing import Protocol
 
 import structlog
 from starlette.requests import ClientDisconnect
-from starlette.types import Message, Receive, Send
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
 
 from claude_proxy.claude.pool import Pool, Turn
-from claude_proxy.conversation import Answer, Event, Finished, fold
+from claude_proxy.conversation import Event, Finished, Usage
 from claude_proxy.errors import ProxyError
 from claude_proxy.exchange import Exchange
 
 log = structlog.get_logger()
 
+EVENT_STREAM = "text/event-stream"
 KEEP_ALIVE = b": keep-alive\n\n"
 CLIENT_GONE = 499
 SEND_TIMEOUT = 120.0
@@ -32,7 +34,7 @@ class Translator(Protocol):
 
     def feed(self, event: Event) -> bytes: ...
 
-    def fail(self, error: ProxyError) -> bytes: ...
+    def fail(self, error: ProxyError, usage: Usage) -> bytes: ...
 
 
 class Outgoing:
@@ -48,6 +50,11 @@ class Outgoing:
         self._headers = headers
         self.sent = False
 
+    @property
+    def usage(self) -> Usage:
+        """As far as it is known; final when the turn is over."""
+        return self._turn.report.usage
+
     async def stream(self, translator: Translator) -> None:
         """Raises ProxyError as long as nothing has been sent."""
         begun = False
@@ -57,7 +64,7 @@ class Outgoing:
                     body = b"".join([translator.feed(event) for event in batch])
                     if body and not begun:
                         begun = True
-                        await self._start("text/event-stream; charset=utf-8")
+                        await self._start(f"{EVENT_STREAM}; charset=utf-8")
                     if begun:
                         last = any(isinstance(event, Finished) for event in batch)
                         await self._body(body or KEEP_ALIVE, more=not last)
@@ -65,16 +72,18 @@ class Outgoing:
             if not begun:
                 raise
             self._exchange.fields["error"] = error.code or error.type
-            await self._body(translator.fail(error), more=False)
+            await self._body(
+                translator.fail(error.named(self._exchange.params), self.usage), more=False
+            )
 
-    async def whole(self, to_body: Callable[[Answer], bytes]) -> None:
-        """Sends the fold of the events. Raises ProxyError."""
+    async def whole(self, to_body: Callable[[list[Event]], bytes]) -> None:
+        """Sends one body that is made of all events. Raises ProxyError."""
         events: list[Event] = []
         async with aclosing(self._batches()) as batches:
             async for batch in batches:
                 events += batch
                 if any(isinstance(event, Finished) for event in batch):
-                    body = to_body(fold(events))
+                    body = to_body(events)
                     await self._start("application/json", len(body))
                     await self._body(body, more=False)
 
@@ -126,6 +135,38 @@ class Outgoing:
         except TimeoutError:
             self._exchange.fields["error"] = "client_takes_nothing"
             raise ClientDisconnect from None
+
+
+def json_response(body: bytes) -> Response:
+    return Response(body, media_type="application/json")
+
+
+def event_stream(frames: bytes) -> Response:
+    """One that is whole already."""
+    return Response(frames, media_type=EVENT_STREAM, headers={"cache-control": "no-cache"})
+
+
+class Answering(Response):
+    """A response that a turn writes by itself while the client stays connected."""
+
+    def __init__(
+        self, begin: Callable[[Send], Outgoing], write: Callable[[Outgoing], Awaitable[None]]
+    ) -> None:
+        super().__init__()
+        self._begin = begin
+        self._write = write
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = scope["claude_proxy.exchange"]
+        outgoing = self._begin(send)
+        exchange.fields["client_gone"] = False
+        try:
+            stayed = await while_connected(receive, self._write(outgoing), lambda: outgoing.sent)
+        except ClientDisconnect:
+            stayed = False
+        if not stayed:
+            exchange.fields["client_gone"] = True
+            exchange.status = exchange.status or CLIENT_GONE
 
 
 async def while_connected(

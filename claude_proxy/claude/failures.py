@@ -67,7 +67,11 @@ class Failure:
         message = tidy(self.message) or "Claude Code could not answer"
         if cls is errors.NotLoggedIn:
             message = f"{LOG_IN} (It said: {message})"
-        return cls(message, retry_after=self._retry_after(cls, now or time.time()))
+        retry_after = self._retry_after(cls, now or time.time())
+        if cls is errors.UsageLimitReached and self.limit is not None:
+            resets_at = self.limit.resetsAt
+            return errors.UsageLimitReached(message, resets_at=resets_at, retry_after=retry_after)
+        return cls(message, retry_after=retry_after)
 
     def _error_class(self) -> type[ProxyError]:
         """What the text says, then a plan's limit, then the API's status, then the CLI's word."""
@@ -77,7 +81,7 @@ class Failure:
         if self.kind == "billing_error":
             return errors.InsufficientQuota
         if self.limit is not None:
-            return errors.RateLimited
+            return errors.UsageLimitReached
         by_kind = BY_KIND.get(self.kind or "", ProxyError) if self.status is None else ProxyError
         return BY_STATUS.get(self.status or 0, by_kind)
 

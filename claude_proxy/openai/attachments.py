@@ -22,8 +22,12 @@ SIGNATURES = {
 IMAGE_TYPES = tuple(SIGNATURES)
 
 
+def on_the_web(url: str) -> bool:
+    return url[:8].lower().startswith(("http://", "https://"))
+
+
 def to_image(url: str, param: str) -> Image:
-    if url[:8].lower().startswith(("http://", "https://")):
+    if on_the_web(url):
         return Image(url=url)
     media_type, data = parse_data_url(url, param)
     if media_type not in IMAGE_TYPES:
@@ -44,6 +48,8 @@ def to_document(url: str | None, filename: str | None, param: str) -> Document:
         raise InvalidRequest(
             "A file must come as file_data: there is no file store here", param=param
         )
+    if on_the_web(url):
+        return Document("", filename, url)
     media_type, data = parse_data_url(url, param)
     if media_type != "application/pdf":
         raise InvalidRequest("A file must be a PDF", param=param, code="invalid_value")
@@ -55,7 +61,7 @@ def parse_data_url(url: str, param: str) -> tuple[str, str]:
     match = re.match(r"data:([\w.+-]+/[\w.+-]+)(?:;[^;,]{0,200}){0,8}?;base64,", url, re.IGNORECASE)
     if match is None:
         raise InvalidRequest(
-            "Expected a base64 data: URL or, for an image, an http(s) URL",
+            "Expected a base64 data: URL or an http(s) URL",
             param=param,
             code="invalid_value",
         )

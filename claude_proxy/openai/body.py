@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -32,19 +33,37 @@ def decode_body(decoder: msgspec.json.Decoder[Request], body: bytes) -> Request:
         raise InvalidRequest(f"The body is not valid JSON: {error}") from None
 
 
-def invalid(problem: str) -> InvalidRequest:
+def decode_part(decoder: msgspec.json.Decoder[Request], part: bytes, at: str) -> Request:
+    """A part of a body that has been decoded; ``at`` is its place. Raises InvalidRequest."""
+    try:
+        return decoder.decode(part)
+    except msgspec.ValidationError as error:
+        raise invalid(str(error), at) from None
+    except RecursionError:
+        raise InvalidRequest("It is nested too deeply", param=at) from None
+
+
+def invalid(problem: str, at: str = "") -> InvalidRequest:
     """Takes msgspec's ``problem - at `$.place` `` apart; the problem may quote the client.
 
     A missing field is named in the text only.
     """
     found = re.fullmatch(r"(?s:(.*)) - at `([^`]*)`", problem)
     message, place = (found[1], found[2]) if found else (problem, "$")
-    param = place.removeprefix("$").lstrip(".")
+    param = (at + place.removeprefix("$")).lstrip(".")
     if missing := re.fullmatch(r"Object missing required field `(\w+)`", message):
         param = f"{param}.{missing[1]}" if param else missing[1]
     message = message[:LONGEST_MESSAGE]
     # SDKs show the message only, so the place stands in it too.
     return InvalidRequest(f"{param}: {message}" if param else message, param=param or None)
+
+
+def integer(query: Mapping[str, str], name: str, default: int) -> int:
+    """Of a query. Raises InvalidRequest."""
+    try:
+        return msgspec.convert(query.get(name, default), int, strict=False)
+    except msgspec.ValidationError as error:
+        raise invalid(str(error), name) from None
 
 
 def json_object(text: bytes) -> dict[str, Any]:

@@ -120,8 +120,11 @@ def _type_of(schema: Schema) -> str:
 def _object(schema: Schema, root: Schema, depth: int) -> dict[str, Any]:
     required = schema.get("required", [])
     properties = schema.get("properties", {})
-    names = [name for name in properties if depth < ALL_PROPERTIES_DEPTH or name in required]
-    return {name: _sample(properties[name], root, depth + 1) for name in names}
+    return {
+        name: _sample(inner, root, depth + 1)
+        for name, inner in properties.items()
+        if depth < ALL_PROPERTIES_DEPTH or name in required
+    }
 
 
 def _array(schema: Schema, root: Schema, depth: int) -> list[Any]:

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_proxy.api_key import ApiKey, load_api_key, state_directory
+from claude_proxy.api_key import ApiKey, load_api_key
+from claude_proxy.directories import state_directory
 from claude_proxy.settings import ConfigurationError, Settings
 
 

@@ -19,7 +19,9 @@ ALLOWED = {
     "claude_proxy.errors": set(),
     "claude_proxy.settings": {"claude_proxy"},
     "claude_proxy.log": {"claude_proxy.settings"},
-    "claude_proxy.api_key": {"claude_proxy.settings"},
+    "claude_proxy.directories": set(),
+    "claude_proxy.store": set(),
+    "claude_proxy.api_key": {"claude_proxy.settings", "claude_proxy.directories"},
     "claude_proxy.openai": {"claude_proxy.conversation", "claude_proxy.errors"},
     "claude_proxy.anthropic": {"claude_proxy.conversation", "claude_proxy.errors"},
     "claude_proxy.claude": {
@@ -32,13 +34,13 @@ USERS = {
     "claude_proxy.__main__": set(),
     "claude_proxy.daemon": {"claude_proxy.__main__"},
     "claude_proxy.app": {"claude_proxy.daemon"},
-    "claude_proxy.streaming": {"claude_proxy.app"},
-    "claude_proxy.openai": {"claude_proxy.app"},
+    "claude_proxy.streaming": {"claude_proxy.app", "claude_proxy.responses"},
+    "claude_proxy.openai": {"claude_proxy.app", "claude_proxy.responses"},
     "claude_proxy.anthropic": {"claude_proxy.app"},
     "claude_proxy.simulator": set(),
     "claude_proxy.claude": {
-        *("claude_proxy.app", "claude_proxy.streaming", "claude_proxy.daemon"),
-        "claude_proxy.demo",
+        *("claude_proxy.app", "claude_proxy.responses", "claude_proxy.streaming"),
+        *("claude_proxy.daemon", "claude_proxy.demo"),
     },
 }
 

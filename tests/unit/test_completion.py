@@ -305,7 +305,7 @@ def test_two_answers_have_two_ids():
 
 
 def test_an_error_is_one_frame_with_openais_body():
-    frame = ChunkStream(include_usage=True).fail(Overloaded("busy\nnow"))
+    frame = ChunkStream(include_usage=True).fail(Overloaded("busy\nnow"), Usage())
     assert frame.startswith(b"data: ")
     assert frame.endswith(b"}\n\n")
     assert frame.count(b"\n") == 2

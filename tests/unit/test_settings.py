@@ -43,6 +43,8 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "retries": ("0", 0),
     "drain_timeout": ("250ms", 0.25),
     "max_body_size": ("2M", 2 * 2**20),
+    "store_days": ("0", 0.0),
+    "store_size": ("64M", 64 * 2**20),
     "log_level": ("debug", "debug"),
     "log_format": ("json", "json"),
 }

@@ -216,7 +216,7 @@ class ChunkStream:
         call = ToolCallDelta(self._calls - 1, function, id_, kind)
         return self._frame(Delta(tool_calls=[call]))
 
-    def fail(self, error: ProxyError) -> bytes:
+    def fail(self, error: ProxyError, _: neutral.Usage) -> bytes:
         """The frame that ends a stream which has begun and cannot be finished."""
         return b"data: " + openai_body(error) + b"\n\n"
 

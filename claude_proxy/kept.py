@@ -1,0 +1,68 @@
+"""What was answered and may be asked for again: in the store, else for a while in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import structlog
+
+from claude_proxy.errors import ProxyError
+from claude_proxy.store import RecentItems, Record, Store, StoreUnusable
+
+log = structlog.get_logger()
+
+Found = TypeVar("Found")
+
+
+class Kept:
+    """Without a ``store``, responses cannot be fetched, but their items can be referred to.
+
+    Every reading method raises ProxyError when the store fails.
+    """
+
+    def __init__(self, store: Store | None) -> None:
+        self._store = store
+        self._recent = RecentItems()
+
+    @property
+    def stores(self) -> bool:
+        return self._store is not None
+
+    def put(self, record: Record, *, stored: bool) -> None:
+        """An answer must not fail because it cannot be kept: the journal says that it was not."""
+        if stored and self._store is not None:
+            try:
+                self._store.put(record)
+            except StoreUnusable as error:
+                log.warning("store.response_lost", response=record.id, reason=str(error))
+            else:
+                return
+        self._recent.add(record.said)
+
+    def get(self, id_: str) -> bytes | None:
+        """The response's body."""
+        return self._read(lambda store: store.get(id_))
+
+    def delete(self, id_: str) -> bool:
+        return bool(self._read(lambda store: store.delete(id_)))
+
+    def context(self, id_: str) -> list[bytes] | None:
+        """The items of the conversation up to and with that response."""
+        return self._read(lambda store: store.context(id_))
+
+    def asked(self, id_: str) -> list[bytes] | None:
+        """The response's own input items."""
+        return self._read(lambda store: store.asked(id_))
+
+    def item(self, id_: str) -> bytes | None:
+        """An item that was given out."""
+        return self._recent.get(id_) or self._read(lambda store: store.item(id_))
+
+    def _read(self, read: Callable[[Store], Found | None]) -> Found | None:
+        if self._store is None:
+            return None
+        try:
+            return read(self._store)
+        except StoreUnusable as error:
+            raise ProxyError(f"The kept responses cannot be read: {error}") from None

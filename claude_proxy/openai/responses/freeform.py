@@ -1,0 +1,82 @@
+"""The input of a ``custom`` tool, which is plain text, inside a call's JSON arguments. Pure.
+
+Claude's tools take JSON objects only, so a custom tool is one with a single string.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+import msgspec
+
+FIELD = "input"
+SCHEMA = (
+    '{"type":"object","properties":{"input":{"type":"string",'
+    '"description":"The whole input of the tool, as plain text"}},'
+    '"required":["input"],"additionalProperties":false}'
+)
+LONGEST_OPENING = 100
+OPENING = re.compile(r'\s*\{\s*"input"\s*:\s*"')
+# As far as a JSON string can be read: no half escape, and no half of a surrogate pair.
+READABLE = re.compile(
+    r'(?:[^"\\]|\\["\\/bfnrt]|\\u(?![dD][89a-fA-F])[0-9a-fA-F]{4}'
+    r"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})*"
+)
+
+
+def to_arguments(text: str) -> str:
+    return msgspec.json.encode({FIELD: text}).decode()
+
+
+class FreeformInput:
+    """``feed`` pieces of the arguments, get pieces of the text; all of them are the input."""
+
+    def __init__(self) -> None:
+        self._arguments: list[str] = []
+        self._given: list[str] = []
+        self._unread = ""
+        self._opened = self._closed = False
+
+    def feed(self, piece: str) -> str:
+        self._arguments.append(piece)
+        if self._closed:
+            return ""
+        self._unread += piece
+        if not self._opened and not self._open():
+            return ""
+        readable = READABLE.match(self._unread)
+        assert readable is not None  # noqa: S101 - it matches nothing, too
+        self._unread = self._unread[readable.end() :]
+        self._closed = self._unread.startswith('"')
+        text = str(json.loads(f'"{readable[0]}"', strict=False))
+        self._given.append(text)
+        return text
+
+    def end(self) -> str:
+        """The piece that is left over; of arguments that were cut off, nothing."""
+        given, whole = "".join(self._given), self._whole()
+        return whole[len(given) :] if whole.startswith(given) else ""
+
+    def _open(self) -> bool:
+        opening = OPENING.match(self._unread)
+        if opening is not None:
+            self._opened = True
+            self._unread = self._unread[opening.end() :]
+        elif len(self._unread) > LONGEST_OPENING:
+            self._closed = True  # something else: it is passed on at the end
+        return self._opened
+
+    def _whole(self) -> str:
+        """A model that did not keep to the schema is passed on as it spoke."""
+        arguments = "".join(self._arguments)
+        try:
+            value = json.loads(arguments, strict=False)
+        except (ValueError, RecursionError):
+            return ""
+        if not value:
+            return ""
+        text = value.get(FIELD) if isinstance(value, dict) else None
+        if not isinstance(text, str):
+            text = arguments
+        return re.sub("[\ud800-\udfff]", "\ufffd", text)

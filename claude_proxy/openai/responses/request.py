@@ -1,0 +1,224 @@
+"""The Responses API: what a request asks for, and its translation to a conversation. Pure.
+
+Source of the shapes: OpenAI's OpenAPI description 2.3.0 and what clients were seen to send.
+Unknown fields are skipped: clients send extras of other vendors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from claude_proxy.conversation import Conversation, Effort, Options
+from claude_proxy.errors import InvalidRequest, NotFound
+from claude_proxy.openai.body import decode_body, decode_part, names_beyond
+from claude_proxy.openai.functions import ANY_OBJECT, answer_schema
+from claude_proxy.openai.responses.items import (
+    Find,
+    Given,
+    Input,
+    MessageItem,
+    leading,
+    plain_text,
+    read_history,
+    read_input,
+    to_messages,
+)
+from claude_proxy.openai.responses.toolbox import ChoiceSpec, Toolbox
+
+# What the errors of a conversation name, as this API calls it.
+PARAMS = {"messages": "input", "schema": "text.format.schema"}
+ENCRYPTED = "reasoning.encrypted_content"
+Key = Annotated[str, Meta(max_length=64)]
+
+
+class ReasoningConfig(msgspec.Struct):
+    """``generate_summary`` is the older name of ``summary``."""
+
+    effort: Effort | None = None
+    summary: Literal["auto", "concise", "detailed"] | None = None
+    generate_summary: Literal["auto", "concise", "detailed"] | None = None
+
+
+class TextFormat(msgspec.Struct):
+    type: str = "text"
+    name: str | None = None
+    description: str | None = None
+    schema: msgspec.Raw = msgspec.Raw(b"null")
+    strict: bool | None = None
+
+
+class TextConfig(msgspec.Struct):
+    format: TextFormat | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+
+
+class ResponsesRequest(msgspec.Struct):
+    """Fields are checked here whether or not they have an effect."""
+
+    input: str | Annotated[list[msgspec.Raw], Meta(min_length=1)]
+    model: str | None = None
+    instructions: str | None = None
+    stream: bool | None = None
+    store: bool | None = None
+    previous_response_id: str | None = None
+    conversation: Any = None
+    background: bool | None = None
+    prompt: Any = None
+    tools: list[msgspec.Raw] | None = None
+    tool_choice: msgspec.Raw = msgspec.Raw(b"null")
+    parallel_tool_calls: bool | None = None
+    max_tool_calls: Annotated[int, Meta(ge=1)] | None = None
+    reasoning: ReasoningConfig | None = None
+    text: TextConfig | None = None
+    max_output_tokens: Annotated[int, Meta(ge=16)] | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+    include: list[str] | None = None
+    metadata: (
+        Annotated[dict[Key, Annotated[str, Meta(max_length=512)]], Meta(max_length=16)] | None
+    ) = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+
+    @property
+    def keeps(self) -> bool:
+        return self.store is not False
+
+    @property
+    def summarises(self) -> bool:
+        given = self.reasoning or ReasoningConfig()
+        return (given.summary or given.generate_summary) is not None
+
+    @property
+    def seals(self) -> bool:
+        return ENCRYPTED in (self.include or ())
+
+
+EFFECTIVE = frozenset(
+    {
+        *("input", "model", "instructions", "stream", "stream_options", "store"),
+        *("previous_response_id", "tools", "tool_choice", "parallel_tool_calls", "reasoning"),
+        *("text", "max_output_tokens", "top_logprobs", "truncation", "include", "metadata"),
+        "background",
+    }
+)
+_decoder = msgspec.json.Decoder(ResponsesRequest)
+_choice = msgspec.json.Decoder(str | ChoiceSpec | None)
+
+
+def decode(body: bytes) -> ResponsesRequest:
+    """Raises InvalidRequest with OpenAI's ``param`` path."""
+    request = decode_body(_decoder, body)
+    not_there = {
+        "background": bool(request.background),
+        "conversation": request.conversation is not None,
+        "prompt": request.prompt is not None,
+        "top_logprobs": bool(request.top_logprobs),
+    }
+    for param, offends in not_there.items():
+        if offends:
+            raise InvalidRequest(
+                f"claude-proxy does not support this value of '{param}'",
+                param=param,
+                code="unsupported_parameter",
+            )
+    return request
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A request with all that it refers to; ``history`` are the items before its own."""
+
+    request: ResponsesRequest
+    toolbox: Toolbox
+    history: list[Given]
+    given: Input
+
+
+def resolve(
+    request: ResponsesRequest, item: Find, context: Callable[[str], list[bytes] | None]
+) -> Wanted:
+    """``item`` and ``context`` know, by their ids, items and whole conversations that were kept.
+
+    Raises InvalidRequest, NotFound.
+    """
+    history: list[bytes] = []
+    if (previous := request.previous_response_id) is not None:
+        found = context(previous)
+        if found is None:
+            raise NotFound(
+                f"Previous response with id '{previous[:100]}' not found.",
+                param="previous_response_id",
+                code="previous_response_not_found",
+            )
+        history = found
+    toolbox = Toolbox(request.tools or [])
+    return Wanted(request, toolbox, read_history(history), read_input(request.input, item))
+
+
+def ignored(wanted: Wanted, body: bytes, *, sampling: bool) -> list[str]:
+    """Names of what the client has set and what has no effect; ``sampling`` is forwarded."""
+    effective = EFFECTIVE | {"temperature", "top_p"} if sampling else EFFECTIVE
+    names = names_beyond(effective, body)
+    text = wanted.request.text
+    names += ["text.verbosity"] if text is not None and text.verbosity is not None else []
+    names += [f"tools.{kind}" for kind in wanted.toolbox.ignored]
+    return names + [f"input.{kind}" for kind in dict.fromkeys(wanted.given.ignored)]
+
+
+def to_conversation(wanted: Wanted, model: str, *, sampling: bool) -> Conversation:
+    """The instructions and the system messages at the beginning become the system prompt.
+
+    Raises InvalidRequest.
+    """
+    request, items = wanted.request, [*wanted.history, *wanted.given.items]
+    first = leading(items)
+    system = [request.instructions or "", *map(plain_text, items[:first])]
+    if items and isinstance(items[-1].item, MessageItem) and items[-1].item.role == "assistant":
+        raise InvalidRequest(
+            "The last message must be a user's, or a tool's output: Claude does not continue an "
+            "assistant's message",
+            param=items[-1].at,
+        )
+    choice = decode_part(_choice, bytes(request.tool_choice), "tool_choice")
+    parallel = request.parallel_tool_calls is not False
+    chosen, tools = wanted.toolbox.choose(choice, parallel=parallel)
+    options = Options(
+        max_tokens=request.max_output_tokens,
+        effort=request.reasoning.effort if request.reasoning else None,
+        temperature=request.temperature if sampling else None,
+        top_p=request.top_p if sampling else None,
+        tool_choice=chosen,
+    )
+    return Conversation(
+        model,
+        "\n\n".join(filter(str.strip, system)),
+        tuple(to_messages(items[first:], wanted.toolbox)),
+        options,
+        tools,
+        to_schema(request.text),
+    )
+
+
+def to_schema(text: TextConfig | None) -> str | None:
+    """The JSON Schema of the answer, None for text. Raises InvalidRequest."""
+    form = (text or TextConfig()).format
+    if form is None or form.type == "text":
+        return None
+    if form.type == "json_object":
+        return ANY_OBJECT
+    if form.type != "json_schema":
+        raise InvalidRequest(
+            f"'{form.type[:50]}' is none of text, json_object, json_schema",
+            param="text.format.type",
+            code="invalid_value",
+        )
+    return answer_schema(form.name or "", bytes(form.schema), "text.format")

@@ -1,0 +1,283 @@
+"""An answer as a Response, event by event and whole; and a kept one once more. Pure.
+
+The answer that was not asked for as a stream is the end of the same stream, so the two can never
+disagree.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+import msgspec
+from msgspec.structs import replace
+
+from claude_proxy import conversation as neutral
+from claude_proxy.conversation import (
+    ArgumentsDelta,
+    Finished,
+    FinishReason,
+    Reasoning,
+    ReasoningDelta,
+    ReasoningDone,
+    Started,
+    TextDelta,
+    ToolCallStarted,
+)
+from claude_proxy.errors import ProxyError
+from claude_proxy.openai.responses.events import (
+    AnyOpenItem,
+    ErrorDetail,
+    OpenCustomToolCall,
+    OpenFunctionCall,
+    OpenMessage,
+    OpenReasoning,
+    Writer,
+)
+from claude_proxy.openai.responses.freeform import FreeformInput
+from claude_proxy.openai.responses.reasoning import seal
+from claude_proxy.openai.responses.response import (
+    CustomToolCallItem,
+    FunctionCallItem,
+    IncompleteDetails,
+    MessageItem,
+    OutputItem,
+    OutputText,
+    ReasoningItem,
+    Response,
+    ResponseError,
+    Status,
+    new_id,
+    to_usage,
+)
+from claude_proxy.openai.responses.toolbox import Toolbox
+
+INCOMPLETE = {
+    FinishReason.LENGTH: IncompleteDetails("max_output_tokens"),
+    FinishReason.REFUSAL: IncompleteDetails("content_filter"),
+}
+_encode = msgspec.json.Encoder().encode
+
+
+class ResponseStream:
+    """``feed`` one event, get the SSE frames it makes; ``response`` is the answer so far."""
+
+    def __init__(
+        self, response: Response, toolbox: Toolbox, *, summarises: bool, seals: bool
+    ) -> None:
+        """``summarises``: the client may read the reasoning; ``seals``: it keeps it."""
+        self.response = response
+        self.begun = False
+        self._toolbox = toolbox
+        self._summarises = summarises
+        self._seals = seals
+        self._writer = Writer()
+        self._open: AnyOpenItem | None = None
+        self._freeform: FreeformInput | None = None
+        self._thought: list[str] = []
+        self._sealed: dict[str, str] = {}
+
+    @property
+    def body(self) -> bytes:
+        return _encode(self.response)
+
+    def kept(self) -> dict[str, bytes]:
+        """The items by their ids, as a later request needs them: with the reasoning's seal.
+
+        Not those that nothing can follow: a call that is not whole, and, when the client was not
+        told of the end, every call, since nobody answers it.
+        """
+        ended_well = self.response.status in ("completed", "incomplete")
+        kept: dict[str, bytes] = {}
+        for item in self.response.output:
+            match item:
+                case FunctionCallItem(status=status) if status != "completed" or not ended_well:
+                    continue
+                case CustomToolCallItem() if not ended_well:
+                    continue
+                case ReasoningItem(id=id_) if id_ in self._sealed:
+                    kept[id_] = _encode(replace(item, encrypted_content=self._sealed[id_]))
+                case _:
+                    kept[item.id] = _encode(item)
+        return kept
+
+    def feed(self, event: neutral.Event) -> bytes:
+        match event:
+            case TextDelta(text=text):
+                self._message().say(text)
+            case ReasoningDelta(text=text):
+                self._think(text)
+            case ReasoningDone():
+                self._end_thought(event)
+            case ToolCallStarted():
+                self._begin_call(event)
+            case ArgumentsDelta(text=text):
+                self._say_arguments(text)
+            case Started(model=model):
+                self._begin(model)
+            case Finished():
+                self._finish(event)
+        return self._writer.take()
+
+    def fail(self, error: ProxyError, usage: neutral.Usage) -> bytes:
+        """The frames that end a stream which has begun and cannot be finished.
+
+        Some clients only see the ``error`` event, some only the failed response.
+        """
+        self._end_open("incomplete")
+        detail = ErrorDetail(error.type, error.code, error.message, error.param)
+        self._writer.write(
+            "error", code=error.code, message=error.message, param=error.param, error=detail
+        )
+        self.response.error = ResponseError(failure_code(error), error.message)
+        self._end("failed", usage)
+        self._writer.write("response.failed", response=self.response)
+        return self._writer.take()
+
+    def cancel(self, usage: neutral.Usage) -> None:
+        """The client has gone: what there is of the answer is all there will be."""
+        self._end_open("incomplete")
+        self._end("cancelled", usage)
+
+    def _begin(self, model: str) -> None:
+        self.begun = True
+        self.response.model = model
+        for kind in ("response.created", "response.in_progress"):
+            self._writer.write(kind, response=self.response)
+
+    def _message(self) -> OpenMessage:
+        if not isinstance(self._open, OpenMessage):
+            self._end_open("completed")
+            self._open = OpenMessage(self._writer, new_id("msg"))
+        return self._open
+
+    def _think(self, text: str) -> None:
+        if not isinstance(self._open, OpenReasoning):
+            self._end_open("completed")
+            self._open = OpenReasoning(self._writer, new_id("rs"))
+            self._thought = []
+        self._thought.append(text)
+        if self._summarises and text:
+            self._open.think(text)
+
+    def _end_thought(self, done: ReasoningDone) -> None:
+        self._think("")
+        assert self._open is not None  # noqa: S101 - just begun
+        if done.signature:
+            reasoning = Reasoning(
+                "".join(self._thought), done.signature, self.response.model, done.redacted
+            )
+            self._sealed[self._open.item.id] = seal(reasoning)
+        self._end_open("completed")
+
+    def _begin_call(self, call: ToolCallStarted) -> None:
+        self._end_open("completed")
+        origin = self._toolbox.origin(call.name)
+        namespace = origin.namespace if origin.namespace is not None else msgspec.UNSET
+        if origin.custom:
+            self._freeform = FreeformInput()
+            custom = CustomToolCallItem(new_id("ctc"), call.id, origin.name, "", namespace)
+            self._open = OpenCustomToolCall(self._writer, custom)
+        else:
+            function = FunctionCallItem(
+                new_id("fc"), "in_progress", call.id, origin.name, "", namespace
+            )
+            self._open = OpenFunctionCall(self._writer, function)
+
+    def _say_arguments(self, piece: str) -> None:
+        if isinstance(self._open, OpenFunctionCall):
+            self._open.say(piece)
+        elif isinstance(self._open, OpenCustomToolCall) and self._freeform is not None:
+            self._open.say(self._freeform.feed(piece))
+
+    def _end_open(self, status: Status) -> None:
+        item, self._open = self._open, None
+        if item is None:
+            return
+        if isinstance(item, OpenCustomToolCall) and self._freeform is not None:
+            item.say(self._freeform.end())
+        if isinstance(item, OpenReasoning) and self._seals and item.item.id in self._sealed:
+            item.item.encrypted_content = self._sealed[item.item.id]
+        self.response.output.append(item.end(status))
+
+    def _finish(self, finished: Finished) -> None:
+        details = INCOMPLETE.get(finished.reason)
+        spoken = any(not isinstance(item, ReasoningItem) for item in self.response.output)
+        if finished.refusal is not None:
+            self._message().refuse(finished.refusal)
+        elif details is None and not spoken and self._open is None:
+            self._message().say("")  # clients look for a message, even for one that says nothing
+        status: Status = "completed" if details is None else "incomplete"
+        self._end_open(status)
+        self.response.incomplete_details = details
+        self._end(status, finished.usage)
+        self._writer.write(f"response.{status}", response=self.response)
+
+    def _end(self, status: Status, usage: neutral.Usage) -> None:
+        self.response.status = status
+        self.response.usage = to_usage(usage)
+        if status == "completed":
+            self.response.completed_at = int(time.time())
+
+
+def whole(events: Iterable[neutral.Event], stream: ResponseStream) -> bytes:
+    """The body of the answer that was not asked for as a stream."""
+    for event in events:
+        stream.feed(event)
+    return stream.body
+
+
+def failure_code(error: ProxyError) -> str:
+    """OpenAI's schema knows few codes here."""
+    if error.status == 429:
+        return "rate_limit_exceeded"
+    return "invalid_prompt" if error.status in (400, 413) else "server_error"
+
+
+def replay(body: bytes, after: int) -> bytes:
+    """The SSE frames of a kept response, numbered above ``after``; each text is one delta."""
+    response = msgspec.json.decode(body, type=Response)
+    writer = Writer(after)
+    beginning = replace(
+        response,
+        status="in_progress",
+        output=[],
+        completed_at=None,
+        error=None,
+        incomplete_details=None,
+        usage=None,
+    )
+    for kind in ("response.created", "response.in_progress"):
+        writer.write(kind, response=beginning)
+    for item in response.output:
+        replay_item(writer, item)
+    status = response.status if response.status != "cancelled" else "incomplete"
+    writer.write(f"response.{status}", response=response)
+    return writer.take()
+
+
+def replay_item(writer: Writer, item: OutputItem) -> None:
+    match item:
+        case MessageItem():
+            message = OpenMessage(writer, item.id)
+            for part in item.content:
+                if isinstance(part, OutputText):
+                    message.say(part.text)
+                else:
+                    message.refuse(part.refusal)
+            message.end(item.status)
+        case ReasoningItem():
+            reasoning = OpenReasoning(writer, item.id)
+            for thought in item.summary:
+                reasoning.think(thought.text)
+            reasoning.item.encrypted_content = item.encrypted_content
+            reasoning.end("completed")
+        case FunctionCallItem():
+            function = replace(item, status="in_progress", arguments="")
+            call = OpenFunctionCall(writer, function)
+            call.say(item.arguments)
+            call.end(item.status)
+        case CustomToolCallItem():
+            custom = OpenCustomToolCall(writer, replace(item, input=""))
+            custom.say(item.input)
+            custom.end("completed")

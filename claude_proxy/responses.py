@@ -1,0 +1,148 @@
+"""The endpoints of the Responses API: answers, and those that were kept."""
+
+from __future__ import annotations
+
+from asyncio import CancelledError
+from dataclasses import dataclass
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from claude_proxy import errors
+from claude_proxy.body import read_body
+from claude_proxy.claude.pool import Pool
+from claude_proxy.conversation import Event, Finished, Usage
+from claude_proxy.errors import ProxyError
+from claude_proxy.exchange import exchange_of
+from claude_proxy.kept import Kept
+from claude_proxy.openai.body import integer
+from claude_proxy.openai.responses import request as wire
+from claude_proxy.openai.responses.listing import Page, deleted, list_items
+from claude_proxy.openai.responses.request import ENCRYPTED, Wanted
+from claude_proxy.openai.responses.response import begin
+from claude_proxy.openai.responses.stream import ResponseStream, replay, whole
+from claude_proxy.settings import Settings
+from claude_proxy.store import Record
+from claude_proxy.streaming import Answering, Outgoing, event_stream, json_response
+
+
+@dataclass(slots=True)
+class Recorder:
+    """A response on its way, kept before the client is told that it is whole."""
+
+    stream: ResponseStream
+    wanted: Wanted
+    kept: Kept
+    over: bool = False
+
+    def feed(self, event: Event) -> bytes:
+        frames = self.stream.feed(event)
+        if isinstance(event, Finished):
+            self._keep()
+        return frames
+
+    def fail(self, error: ProxyError, usage: Usage) -> bytes:
+        frames = self.stream.fail(error, usage)
+        self._keep()
+        return frames
+
+    def whole(self, events: list[Event]) -> bytes:
+        body = whole(events, self.stream)
+        self._keep()
+        return body
+
+    def cancel(self, usage: Usage) -> None:
+        """The client has left in the middle of it."""
+        if self.stream.begun and not self.over:
+            self.stream.cancel(usage)
+            self._keep()
+
+    def _keep(self) -> None:
+        self.over = True
+        response = self.stream.response
+        record = Record(
+            id=response.id,
+            created=response.created_at,
+            body=self.stream.body,
+            history=[given.raw for given in self.wanted.history],
+            asked=[given.raw for given in self.wanted.given.items],
+            said=self.stream.kept(),
+        )
+        self.kept.put(record, stored=response.store)
+
+
+class Responses:
+    def __init__(self, settings: Settings, pool: Pool, kept: Kept) -> None:
+        self._settings = settings
+        self._pool = pool
+        self._kept = kept
+
+    async def create(self, request: Request) -> Response:
+        exchange = exchange_of(request)
+        exchange.params = wire.PARAMS
+        body = await read_body(request, self._settings.max_body_size)
+        sampling = self._settings.forward_sampling
+        asked = wire.decode(body)
+        model = self._pool.models.resolve(asked.model or "")
+        exchange.fields |= {"model": model, "stream": bool(asked.stream)}
+        wanted = wire.resolve(asked, self._kept.item, self._kept.context)
+        conversation = wire.to_conversation(wanted, model, sampling=sampling)
+        turn = self._pool.turn(conversation)
+        headers = {}
+        if without_effect := wire.ignored(wanted, body, sampling=sampling):
+            headers["x-claude-proxy-ignored"] = ", ".join(without_effect)
+        response = begin(asked, kept=asked.keeps and self._kept.stores)
+        stream = ResponseStream(
+            response, wanted.toolbox, summarises=asked.summarises, seals=asked.seals
+        )
+        recorder = Recorder(stream, wanted, self._kept)
+
+        async def write(outgoing: Outgoing) -> None:
+            if not asked.stream:
+                await outgoing.whole(recorder.whole)
+                return
+            try:
+                await outgoing.stream(recorder)
+            except (CancelledError, ClientDisconnect):
+                recorder.cancel(outgoing.usage)
+                raise
+
+        return Answering(lambda send: Outgoing(self._pool, turn, exchange, send, headers), write)
+
+    async def get(self, request: Request) -> Response:
+        body = self._kept.get(id_of(request))
+        if body is None:
+            raise not_found(request)
+        query = request.query_params
+        if query.get("stream", "false").lower() not in ("true", "1"):
+            return json_response(body)
+        return event_stream(replay(body, integer(query, "starting_after", -1)))
+
+    async def delete(self, request: Request) -> Response:
+        if not self._kept.delete(id_of(request)):
+            raise not_found(request)
+        return json_response(deleted(id_of(request)))
+
+    async def input_items(self, request: Request) -> Response:
+        page = Page.of(request.query_params)
+        items = self._kept.asked(id_of(request))
+        if items is None:
+            raise not_found(request)
+        query = request.query_params
+        include = [*query.getlist("include"), *query.getlist("include[]")]
+        return json_response(list_items(id_of(request), items, page, seals=ENCRYPTED in include))
+
+    async def cancel(self, request: Request) -> Response:
+        if self._kept.get(id_of(request)) is None:
+            raise not_found(request)
+        raise errors.InvalidRequest("Cannot cancel a synchronous response.")
+
+
+def id_of(request: Request) -> str:
+    given = request.path_params["response_id"]
+    assert isinstance(given, str)  # noqa: S101 - the route has it
+    return given
+
+
+def not_found(request: Request) -> errors.NotFound:
+    return errors.NotFound(f"Response with id '{id_of(request)[:100]}' not found.")
