@@ -140,6 +140,10 @@ class Daemon:
         body = {"model": "sonnet", "messages": messages, **fields}
         return self.client.post("/v1/chat/completions", json=body)
 
+    def respond(self, input_: Any, **fields: Any) -> httpx.Response:
+        body = {"model": "sonnet", "input": input_, **fields}
+        return self.client.post("/v1/responses", json=body)
+
     def children(self) -> dict[int, str]:
         """Every living process below this daemon, wherever it has gone, by its environment."""
         found = {}

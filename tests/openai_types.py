@@ -430,7 +430,7 @@ class _Stream:
             self._wrong(f"{difference}, as in the items done")
         if kind not in TERMINAL:
             return
-        if self.item is not None:
+        if self.item is not None and kind != "response.failed":
             self._wrong(f"the item with output_index {self.item.index} is not done")
         if kind == "response.completed":
             for index, item in enumerate(self.finished):

@@ -48,7 +48,7 @@ def invalid(problem: str, at: str = "") -> InvalidRequest:
 
     A missing field is named in the text only.
     """
-    found = re.fullmatch(r"(?s:(.*)) - at `([^`]*)`", problem)
+    found = re.fullmatch(r"(?s:(.*)) - at (?:`key` in )?`([^`]*)`", problem)
     message, place = (found[1], found[2]) if found else (problem, "$")
     param = (at + place.removeprefix("$")).lstrip(".")
     if missing := re.fullmatch(r"Object missing required field `(\w+)`", message):

@@ -481,6 +481,15 @@ def test_the_one_just_put_stays_even_if_it_is_the_oldest(open_store):
     assert store.get("r1") == store.get("r2") == b"{}"
 
 
+def test_one_that_is_larger_than_the_limit_is_refused_without_any_work(open_store):
+    store = open_store(limit=512 * 1024)
+    statements: list[str] = []
+    store._db.set_trace_callback(statements.append)
+    with pytest.raises(StoreUnusable, match="too few"):
+        store.put(record("huge", body=bytes(512 * 1024)))
+    assert statements == []
+
+
 @pytest.mark.parametrize("length", [512 * 1024 - 4_000, 512 * 1024 + 1])
 def test_one_that_would_not_fit_alone_is_refused_and_removes_nobody(open_store, length):
     store = open_store(limit=512 * 1024)
@@ -551,6 +560,16 @@ def test_directory_and_files_are_their_owners_alone(open_store, path):
         os.umask(before)
     assert mode(path.parent) == 0o700
     assert files(path) == {path.name, f"{path.name}-wal", f"{path.name}-shm"}
+    assert {mode(file) for file in path.parent.iterdir()} == {0o600}
+
+
+def test_the_files_are_never_anybody_elses_not_even_at_first(open_store, path, monkeypatch):
+    monkeypatch.setattr(module, "FILES", ())  # nothing is mended afterwards
+    before = os.umask(0)
+    try:
+        open_store().put(record("r"))
+    finally:
+        os.umask(before)
     assert {mode(file) for file in path.parent.iterdir()} == {0o600}
 
 

@@ -142,7 +142,7 @@ class Given:
 
 @dataclass(slots=True)
 class Input:
-    """``ignored``: the types of items that say nothing here."""
+    """``ignored``: what says nothing here, by type or place."""
 
     items: list[Given] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
@@ -159,7 +159,28 @@ def read_input(given: str | list[msgspec.Raw], find: Find) -> Input:
     read = Input()
     for index, one in enumerate(given):
         add(read, bytes(one), f"input[{index}]", find)
+    leave_out_unfinished(read)
     return read
+
+
+def leave_out_unfinished(read: Input) -> None:
+    """What the model has said last, and nobody has answered.
+
+    Claude does not continue an answer of its own, it gives another one. Codex sends such, when it
+    asks again for an answer that broke off.
+    """
+    items = list(read.items)
+    while items and is_assistants(items[-1].item):
+        items.pop()
+    if items:
+        read.ignored += [given.at for given in read.items[len(items) :]]
+        read.items = items
+
+
+def is_assistants(item: Item) -> bool:
+    return isinstance(item, ReasoningItem) or (
+        isinstance(item, MessageItem) and item.role == "assistant"
+    )
 
 
 def read_history(items: Iterable[bytes]) -> list[Given]:
@@ -187,7 +208,7 @@ def add(read: Input, raw: bytes, at: str, find: Find) -> None:
             item = decode_part(_decoders[kind], raw, at)
         read.items.append(Given(item, raw, at))
     elif isinstance(kind, str) and kind in TRACES:
-        read.ignored.append(kind)
+        read.ignored.append(f"input.{kind}")
     else:
         raise InvalidRequest(
             f"Items of type '{str(kind)[:50]}' cannot be taken here",

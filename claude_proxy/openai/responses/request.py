@@ -21,7 +21,6 @@ from claude_proxy.openai.responses.items import (
     Find,
     Given,
     Input,
-    MessageItem,
     leading,
     plain_text,
     read_history,
@@ -171,7 +170,7 @@ def ignored(wanted: Wanted, body: bytes, *, sampling: bool) -> list[str]:
     text = wanted.request.text
     names += ["text.verbosity"] if text is not None and text.verbosity is not None else []
     names += [f"tools.{kind}" for kind in wanted.toolbox.ignored]
-    return names + [f"input.{kind}" for kind in dict.fromkeys(wanted.given.ignored)]
+    return names + list(dict.fromkeys(wanted.given.ignored))
 
 
 def to_conversation(wanted: Wanted, model: str, *, sampling: bool) -> Conversation:
@@ -182,12 +181,6 @@ def to_conversation(wanted: Wanted, model: str, *, sampling: bool) -> Conversati
     request, items = wanted.request, [*wanted.history, *wanted.given.items]
     first = leading(items)
     system = [request.instructions or "", *map(plain_text, items[:first])]
-    if items and isinstance(items[-1].item, MessageItem) and items[-1].item.role == "assistant":
-        raise InvalidRequest(
-            "The last message must be a user's, or a tool's output: Claude does not continue an "
-            "assistant's message",
-            param=items[-1].at,
-        )
     choice = decode_part(_choice, bytes(request.tool_choice), "tool_choice")
     parallel = request.parallel_tool_calls is not False
     chosen, tools = wanted.toolbox.choose(choice, parallel=parallel)

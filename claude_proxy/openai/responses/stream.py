@@ -122,9 +122,10 @@ class ResponseStream:
     def fail(self, error: ProxyError, usage: neutral.Usage) -> bytes:
         """The frames that end a stream which has begun and cannot be finished.
 
-        Some clients only see the ``error`` event, some only the failed response.
+        Some clients only see the ``error`` event, some only the failed response. The item that is
+        not whole is not ``done``: Codex would take it for its history and come back with it.
         """
-        self._end_open("incomplete")
+        self._open = None
         detail = ErrorDetail(error.type, error.code, error.message, error.param)
         self._writer.write(
             "error", code=error.code, message=error.message, param=error.param, error=detail
