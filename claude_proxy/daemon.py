@@ -19,11 +19,12 @@ from claude_proxy.api_key import ApiKey
 from claude_proxy.claude import cli as cli_on_disk
 from claude_proxy.claude.cli import Cli
 from claude_proxy.claude.pool import Pool
+from claude_proxy.database import StoreUnusable
 from claude_proxy.directories import state_directory
 from claude_proxy.errors import ShuttingDown
 from claude_proxy.kept import Kept
 from claude_proxy.settings import Settings
-from claude_proxy.store import Store, StoreUnusable
+from claude_proxy.store import Store
 
 log = structlog.get_logger()
 

@@ -7,8 +7,9 @@ from typing import TypeVar
 
 import structlog
 
+from claude_proxy.database import StoreUnusable
 from claude_proxy.errors import ProxyError
-from claude_proxy.store import RecentItems, Record, Store, StoreUnusable
+from claude_proxy.store import RecentItems, Record, Store
 
 log = structlog.get_logger()
 

@@ -52,7 +52,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     drain_timeout: Seconds = 30.0
     max_body_size: Annotated[int, Meta(ge=1_024, le=2**31)] = 32 * 2**20
     store_days: Annotated[float, Meta(ge=0, le=36_500)] = 30
-    store_size: Annotated[int, Meta(ge=2**20, le=2**40)] = 2**30
+    store_size: Annotated[int, Meta(ge=2**20, le=2**40)] = 2**28
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "console"] = "auto"
 

@@ -7,36 +7,19 @@ that is sent whole with every turn, or goes on from any earlier answer, keeps ea
 
 from __future__ import annotations
 
-import fcntl
-import os
 import sqlite3
 import time
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import accumulate, count, islice, repeat
+from itertools import accumulate, islice, repeat
 from pathlib import Path
 
-import structlog
-
-log = structlog.get_logger()
+from claude_proxy.database import StoreUnusable, opened, translated
 
 VERSION = 1
-PATIENCE = 2.0  # seconds to wait for another process that writes
-FILES = ("-wal", "-shm", "-journal", "")
-BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-
-# auto_vacuum has to come before anything is written, the switch to WAL included. NORMAL syncs at
-# checkpoints alone: what was committed is the kernel's, so the end of this process, be it a
-# SIGKILL, cannot lose it; a power cut may lose the last answers, but does not break the file.
-# temp_store keeps conversations out of files in other directories.
-PRAGMAS = f"""
-PRAGMA auto_vacuum = INCREMENTAL; PRAGMA secure_delete = ON; PRAGMA foreign_keys = ON;
-PRAGMA journal_mode = WAL; PRAGMA journal_size_limit = {8 * 1024**2}; PRAGMA synchronous = NORMAL;
-PRAGMA temp_store = MEMORY;
-"""
 # ``start``, ``asked``, ``said``: the last node before an answer's own input, of that input, and of
 # the output; NULL where nothing has come yet. The first two lie above the third or are the same,
 # so a node that is nobody's ``said`` and has no children is of no use any more.
@@ -72,14 +55,6 @@ RETURNING parent
 """
 
 
-class StoreUnusable(Exception):
-    """The database cannot be opened, read or written; says why, without any content."""
-
-
-class Corrupt(Exception):
-    """What lies there is no database, or a broken one."""
-
-
 @dataclass(frozen=True, slots=True)
 class Record:
     """``created``: Unix seconds. ``body``: the response as the client got it.
@@ -108,10 +83,7 @@ class Store:
     @classmethod
     def open(cls, path: Path, *, days: float, limit: int) -> Store:
         """Makes the file where there is none; moves a corrupt one aside and begins anew."""
-        with translated(path):
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with only_opener(path.parent):
-                return cls(opened(path), path, days, limit)
+        return cls(opened(path, SCHEMA, VERSION), path, days, limit)
 
     def put(self, record: Record) -> None:
         """Replaces the response of the same id; makes room by removing the oldest others.
@@ -268,81 +240,3 @@ def chain(items: Sequence[bytes]) -> list[bytes | None]:
     # The first is as long as any other, so that no item can pass for a name and an item.
     names = accumulate(items, lambda name, item: sha256(name + item).digest(), initial=bytes(32))
     return [None, *islice(names, 1, None)]
-
-
-@contextmanager
-def translated(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StoreUnusable(f"{path}: {error.strerror}") from None
-    except (sqlite3.Error, Corrupt) as error:
-        raise StoreUnusable(f"{path}: {error}") from None
-
-
-@contextmanager
-def only_opener(directory: Path) -> Iterator[None]:
-    """Of two at once, one could move aside as corrupt what the other has just begun."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def opened(path: Path) -> sqlite3.Connection:
-    try:
-        return connected(path)
-    except Corrupt:
-        log.warning("store.corrupt", moved_to=str(moved_aside(path)))
-        return connected(path)
-
-
-def connected(path: Path) -> sqlite3.Connection:
-    """Ready for use. Raises Corrupt, OSError, StoreUnusable, sqlite3.Error."""
-    make_private(path)
-    db = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
-    try:
-        prepare(db, path)
-    except Exception as error:
-        db.close()
-        # The lowest byte is the kind of error, the others only say more of it.
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF in BROKEN:
-            raise Corrupt(str(error)) from None
-        raise
-    return db
-
-
-def prepare(db: sqlite3.Connection, path: Path) -> None:
-    version: int = db.execute("PRAGMA user_version").fetchone()[0]
-    if version > VERSION:  # said before anything is changed in it
-        raise StoreUnusable(f"{path}: version {version}, this program knows only {VERSION}")
-    db.executescript(PRAGMAS)
-    if db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-        raise Corrupt("the pages do not fit together")
-    if version == 0:
-        db.executescript(SCHEMA)
-
-
-def make_private(path: Path) -> None:
-    """Makes the file where there is none; SQLite gives the side files the mode of the file."""
-    if path.exists() and not path.is_file():
-        raise StoreUnusable(f"{path}: not a regular file")
-    with suppress(FileExistsError):
-        # Never opens an existing one: closing it would end the locks of this process's other
-        # connections to it.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-    for suffix in FILES:
-        with suppress(FileNotFoundError):
-            Path(f"{path}{suffix}").chmod(0o600)
-
-
-def moved_aside(path: Path) -> Path:
-    """The new place of the file; its side files go with it."""
-    places = (path.with_name(f"{path.name}.corrupt-{now}") for now in count(int(time.time())))
-    place = next(place for place in places if not place.exists())
-    for suffix in FILES:
-        with suppress(FileNotFoundError):
-            Path(f"{path}{suffix}").rename(f"{place}{suffix}")
-    return place

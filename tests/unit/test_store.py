@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from structlog.testing import capture_logs
 
+from claude_proxy import database
 from claude_proxy import store as module
 from claude_proxy.store import RecentItems, Record, Store, StoreUnusable, chain
 
@@ -41,6 +42,7 @@ class Clock:
 def clock(monkeypatch):
     clock = Clock()
     monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(database, "time", clock)
     return clock
 
 
@@ -564,7 +566,7 @@ def test_directory_and_files_are_their_owners_alone(open_store, path):
 
 
 def test_the_files_are_never_anybody_elses_not_even_at_first(open_store, path, monkeypatch):
-    monkeypatch.setattr(module, "FILES", ())  # nothing is mended afterwards
+    monkeypatch.setattr(database, "FILES", ())  # nothing is mended afterwards
     before = os.umask(0)
     try:
         open_store().put(record("r"))
@@ -690,7 +692,7 @@ def test_all_side_files_are_renamed(path):
     names = [path.name + suffix for suffix in ("", "-wal", "-shm", "-journal")]
     for name in names:
         path.with_name(name).write_text(name)
-    place = module.moved_aside(path)
+    place = database.moved_aside(path)
     assert files(path) == {place.name + name.removeprefix(path.name) for name in names}
     assert place.with_name(f"{place.name}-wal").read_text() == f"{path.name}-wal"
 
@@ -712,10 +714,10 @@ def test_an_empty_file_is_a_beginning_not_a_corrupt_one(open_store, path):
 
 
 def test_a_file_that_is_corrupt_again_at_once_is_not_moved_for_ever(path, monkeypatch):
-    def corrupt(_: Path) -> sqlite3.Connection:
-        raise module.Corrupt("broken disk")
+    def corrupt(*_: object) -> sqlite3.Connection:
+        raise database.Corrupt("broken disk")
 
-    monkeypatch.setattr(module, "connected", corrupt)
+    monkeypatch.setattr(database, "connected", corrupt)
     with pytest.raises(StoreUnusable, match="broken disk"):
         Store.open(path, days=1, limit=LIMIT)
 
@@ -759,7 +761,7 @@ def test_what_sqlite_cannot_open_is_not_taken_for_corrupt(open_store, path):
 
 
 def test_one_that_another_locks_for_good_is_not_taken_for_corrupt(open_store, path, monkeypatch):
-    monkeypatch.setattr(module, "PATIENCE", 0.01)
+    monkeypatch.setattr(database, "PATIENCE", 0.01)
     path.parent.mkdir()
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("CREATE TABLE foreign_one (x)")
