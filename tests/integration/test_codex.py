@@ -11,12 +11,14 @@ import os
 import shutil
 import signal
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.lab import KEY, WAIT, system_upstream, text_block, turns_upstream
 
+FAKE = str(Path(__file__).parent.parent / "fakes" / "claude")
 CODEX = os.environ.get("CODEX_BIN") or shutil.which("codex")
 pytestmark = pytest.mark.skipif(
     CODEX is None,
@@ -47,7 +49,9 @@ def codex(tmp_path):
     home.mkdir()
     work.mkdir()
 
-    def run(url: str, prompt: str, retries: int = 0) -> list[dict[str, Any]]:
+    def run(
+        url: str, prompt: str, retries: int = 0, *, succeeds: bool = True
+    ) -> list[dict[str, Any]]:
         (home / "config.toml").write_text(CONFIG.format(url=url, retries=retries))
         command = [CODEX, "exec", "--json", "--skip-git-repo-check"]
         process = subprocess.Popen(
@@ -71,7 +75,7 @@ def codex(tmp_path):
             finally:  # npm's `codex` is a script that starts the binary: both go
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
-        assert process.returncode == 0, printed + complaints
+        assert (process.returncode == 0) is succeeds, printed + complaints
         return [json.loads(line) for line in printed.splitlines()]
 
     run.work = work
@@ -131,6 +135,14 @@ def test_it_runs_a_command_and_says_what_came_of_it(start, simulator, codex, tag
     (result,) = answered[1]
     assert (result["type"], result["tool_use_id"]) == ("tool_result", use["id"])
     assert output in result["content"][0]["text"]
+
+
+def test_a_plans_limit_ends_it_at_once(start, codex):
+    daemon = start("--claude", FAKE, upstream=None)
+    *_, last = codex(daemon.url, "limit", retries=5, succeeds=False)
+    assert last["type"] == "turn.failed"
+    assert "hit your usage limit" in last["error"]["message"]
+    assert len(daemon.log.records("request.done")) == 1
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import httpx
@@ -27,7 +28,9 @@ def error_of(answer: httpx.Response) -> dict:
     assert answer.headers["content-type"] == "application/json"
     body = answer.json()
     assert set(body) == {"error"}
-    assert set(body["error"]) == {"message", "type", "param", "code"}
+    of_a_limit = {"resets_at", "resets_in_seconds"}
+    assert set(body["error"]) - of_a_limit == {"message", "type", "param", "code"}
+    assert (of_a_limit <= set(body["error"])) is (body["error"]["type"] == "usage_limit_reached")
     return body["error"]
 
 
@@ -146,10 +149,27 @@ def test_whatever_the_cli_does_the_client_gets_one_error(fake, how, status, code
     assert fake.chat("fine").json()["choices"][0]["message"]["content"] == "fine"
 
 
-def test_a_plans_limit_tells_when_it_is_lifted_and_that_waiting_is_useless(fake):
-    answer = fake.chat("limit")
+@pytest.mark.parametrize("ask", ["chat", "respond"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_plans_limit_tells_when_it_is_lifted_and_that_waiting_is_useless(fake, ask, stream):
+    """Codex stops for this type and with this time alone."""
+    answer = getattr(fake, ask)("limit", stream=stream)
+    assert answer.status_code == 429
     assert 3_500 < int(answer.headers["retry-after"]) <= 3_601
     assert answer.headers["x-should-retry"] == "false"
+    error = error_of(answer)
+    assert (error["type"], error["code"]) == ("usage_limit_reached", "rate_limit_exceeded")
+    assert 3_500 < error["resets_at"] - time.time() <= 3_601
+    assert error["resets_in_seconds"] == int(answer.headers["retry-after"])
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("how", "status"), [("limit", 429), ("login", 401), ("nothing", 502), ("crash", 500)]
+)
+def test_an_early_failure_of_a_response_keeps_its_status(fake, how, status, stream):
+    answer = fake.respond(how, stream=stream)
+    assert (answer.status_code, error_of(answer)["param"]) == (status, None)
 
 
 def test_not_logged_in_says_what_to_do(fake):
