@@ -7,14 +7,19 @@ import re
 from itertools import pairwise
 
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from claude_proxy.openai.responses import freeform
 from claude_proxy.openai.responses.freeform import FreeformInput, to_arguments
 
+# A busy machine is no failure.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
 # Lone halves of surrogate pairs as well, and what JSON escapes.
-characters = st.characters() | st.characters(categories=["Cs"]) | st.sampled_from('"\\/\b\n\t\0\x7f')
+characters = (
+    st.characters() | st.characters(categories=["Cs"]) | st.sampled_from('"\\/\b\n\t\0\x7f')
+)
 texts = st.text(characters, max_size=30)
 blanks = st.text(" \n\r\t", max_size=3)
 values = st.recursive(
@@ -60,6 +65,7 @@ def fed(pieces: list[str]) -> list[str]:
     return [*(freeform_input.feed(piece) for piece in pieces), freeform_input.end()]
 
 
+@unhurried
 @given(texts, st.lists(blanks, min_size=6, max_size=6), st.data())
 @example("\ud83d\ude00", [""] * 6, None)
 def test_any_text_in_any_pieces_is_that_text(text, blank, data):
@@ -70,6 +76,7 @@ def test_any_text_in_any_pieces_is_that_text(text, blank, data):
     assert "".join(fed(pieces)) == told(json.loads(string, strict=False))
 
 
+@unhurried
 @given(texts, st.data())
 def test_what_is_given_is_never_taken_back_wherever_it_is_cut_off(text, data):
     string = data.draw(written(text))
@@ -79,6 +86,7 @@ def test_what_is_given_is_never_taken_back_wherever_it_is_cut_off(text, data):
     assert told(json.loads(string, strict=False)).startswith(said)
 
 
+@unhurried
 @given(st.text(), st.integers(0, 10))
 def test_the_text_comes_as_it_is_written(text, missing):
     """At most an unfinished escape waits for the next piece."""
@@ -86,7 +94,7 @@ def test_the_text_comes_as_it_is_written(text, missing):
     cut = max(len('{"input":"'), len(arguments) - len('"}') - missing)
     given_so_far = FreeformInput().feed(arguments[:cut])
     assert text.startswith(given_so_far)
-    assert len(json.dumps(text[len(given_so_far) :])[1:-1]) <= missing * 6 + 12
+    assert len(text) - len(given_so_far) <= missing + 1
 
 
 @pytest.mark.parametrize("pieces", [['{"input":"ab', 'c"}'], ['{"inp', 'ut"', ': "ab', 'c"', "}"]])
@@ -131,12 +139,14 @@ def test_odd_arguments(pieces, said):
     assert fed(pieces) == said
 
 
+@unhurried
 @given(st.dictionaries(texts.filter(lambda name: name != "input"), values, min_size=1), st.data())
 def test_another_object_is_passed_on_as_it_was_spoken(arguments, data):
     spoken = json.dumps(arguments)
     assert "".join(fed(data.draw(split(spoken)))) == spoken
 
 
+@unhurried
 @given(st.text(), st.data())
 def test_any_nonsense_is_survived(text, data):
     "".join(fed(data.draw(split(text)))).encode()
@@ -146,6 +156,7 @@ def test_a_depth_that_python_cannot_read_is_survived():
     assert fed(['{"x":' + "[" * 200_000]) == ["", ""]
 
 
+@unhurried
 @given(st.text())
 def test_a_text_goes_back_as_the_arguments_that_the_schema_wants(text):
     arguments = to_arguments(text)

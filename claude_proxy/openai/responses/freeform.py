@@ -17,11 +17,12 @@ SCHEMA = (
     '"required":["input"],"additionalProperties":false}'
 )
 LONGEST_OPENING = 100
+LONGEST_ESCAPE = len(r"\ud83d\ude0")
 OPENING = re.compile(r'\s*\{\s*"input"\s*:\s*"')
 # As far as a JSON string can be read: no half escape, and no half of a surrogate pair.
 READABLE = re.compile(
-    r'(?:[^"\\]|\\["\\/bfnrt]|\\u(?![dD][89a-fA-F])[0-9a-fA-F]{4}'
-    r"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})*"
+    r'(?:[^"\\]++|\\["\\/bfnrt]|\\u(?![dD][89a-fA-F])[0-9a-fA-F]{4}'
+    r"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})*+"
 )
 
 
@@ -48,7 +49,7 @@ class FreeformInput:
         readable = READABLE.match(self._unread)
         assert readable is not None  # noqa: S101 - it matches nothing, too
         self._unread = self._unread[readable.end() :]
-        self._closed = self._unread.startswith('"')
+        self._closed = self._unread.startswith('"') or len(self._unread) > LONGEST_ESCAPE
         text = str(json.loads(f'"{readable[0]}"', strict=False))
         self._given.append(text)
         return text

@@ -204,8 +204,9 @@ def add(read: Input, raw: bytes, at: str, find: Find) -> None:
     elif isinstance(kind, str) and kind in _decoders:
         item = decode_part(_decoders[kind], raw, at)
         if isinstance(item, ReasoningItem) and item.id and not item.encrypted_content:
-            raw = find(item.id) or raw
-            item = decode_part(_decoders[kind], raw, at)
+            known = find(item.id)
+            if known is not None and _head.decode(known).type == kind:
+                raw, item = known, _decoders[kind].decode(known)
         read.items.append(Given(item, raw, at))
     elif isinstance(kind, str) and kind in TRACES:
         read.ignored.append(f"input.{kind}")

@@ -58,15 +58,20 @@ def deleted(response_id: str) -> bytes:
 
 def list_items(response_id: str, items: Sequence[bytes], page: Page, *, seals: bool) -> bytes:
     """``seals``: with what reasoning needs to come back. Raises InvalidRequest."""
-    listed = [
-        to_listed(msgspec.json.decode(raw), made_id(response_id, place), seals=seals)
-        for place, raw in enumerate(items)
-    ]
+    listed: list[Json] = []
+    ids: list[str] = []
+    for place, raw in enumerate(items):
+        made = made_id(response_id, place)
+        item = to_listed(msgspec.json.decode(raw), made, seals=seals)
+        if item["id"] in ids:
+            item["id"] += f"_{made}"
+        ids.append(item["id"])
+        listed.append(item)
     if page.order == "desc":
         listed.reverse()
+        ids.reverse()
     start = 0
     if page.after is not None:
-        ids = [item["id"] for item in listed]
         if page.after not in ids:
             raise InvalidRequest(f"There is no item '{page.after[:100]}' here", param="after")
         start = ids.index(page.after) + 1
@@ -91,6 +96,10 @@ def to_listed(item: Json, made: str, *, seals: bool) -> Json:
     listed = {**item, "id": id_, "type": kind, "status": item.get("status") or "completed"}
     if kind == "message":
         listed["content"] = to_content(item["content"], assistant=item["role"] == "assistant")
+    elif kind == "function_call":
+        listed["arguments"] = item.get("arguments") or ""
+    elif isinstance(item.get("output"), list):
+        listed["output"] = to_content(item["output"], assistant=False)
     return listed
 
 
@@ -106,6 +115,6 @@ def to_part(part: Json, *, assistant: bool) -> Json:
                 return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
             return {"type": "input_text", "text": text}
         case {"type": "input_image"}:
-            return {"detail": "auto", **part}
+            return {**part, "detail": part.get("detail") or "auto"}
         case _:
             return part

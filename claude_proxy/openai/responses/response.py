@@ -159,9 +159,7 @@ def begin(request: ResponsesRequest, *, kept: bool) -> Response:
         store=kept,
         temperature=1.0 if request.temperature is None else request.temperature,
         text=text_echo(request.text or TextConfig()),
-        tool_choice=Raw(b'"auto"')
-        if bytes(request.tool_choice) == b"null"
-        else Raw(bytes(request.tool_choice)),
+        tool_choice=choice_echo(bytes(request.tool_choice)),
         tools=[tool_echo(bytes(tool)) for tool in request.tools or ()],
         top_p=1.0 if request.top_p is None else request.top_p,
         truncation=request.truncation or "disabled",
@@ -176,13 +174,22 @@ def reasoning_echo(given: ReasoningConfig) -> Raw:
     return Raw(_encode({"effort": effort, "summary": summary}))
 
 
+def choice_echo(raw: bytes) -> Raw:
+    return Raw(b'"auto"' if raw == b"null" else one_line(raw))
+
+
+def one_line(raw: bytes) -> bytes:
+    """A line break in it would tear the event that it stands in."""
+    return msgspec.json.format(raw, indent=-1)
+
+
 def text_echo(given: TextConfig) -> Raw:
     form: dict[str, Any] = {"type": given.format.type if given.format else "text"}
     if given.format is not None and form["type"] == "json_schema":
         form |= {
             "name": given.format.name,
             "description": given.format.description,
-            "schema": given.format.schema,
+            "schema": Raw(one_line(bytes(given.format.schema))),
             "strict": bool(given.format.strict),
         }
     return Raw(_encode({"format": form, "verbosity": given.verbosity or "medium"}))
@@ -190,6 +197,7 @@ def text_echo(given: TextConfig) -> Raw:
 
 def tool_echo(raw: bytes) -> Raw:
     """A function with all the keys that clients expect of it, any other tool as it came."""
+    raw = one_line(raw)
     given = msgspec.json.decode(raw, type=dict[str, Raw])
     if given.setdefault("type", Raw(b'"function"')) != Raw(b'"function"'):
         return Raw(raw)

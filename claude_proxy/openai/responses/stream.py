@@ -76,6 +76,7 @@ class ResponseStream:
         self._freeform: FreeformInput | None = None
         self._thought: list[str] = []
         self._sealed: dict[str, str] = {}
+        self._cut: set[str] = set()
 
     @property
     def body(self) -> bytes:
@@ -91,9 +92,9 @@ class ResponseStream:
         kept: dict[str, bytes] = {}
         for item in self.response.output:
             match item:
-                case FunctionCallItem(status=status) if status != "completed" or not ended_well:
-                    continue
-                case CustomToolCallItem() if not ended_well:
+                case FunctionCallItem() | CustomToolCallItem() if (
+                    item.id in self._cut or not ended_well
+                ):
                     continue
                 case ReasoningItem(id=id_) if id_ in self._sealed:
                     kept[id_] = _encode(replace(item, encrypted_content=self._sealed[id_]))
@@ -199,16 +200,20 @@ class ResponseStream:
             item.say(self._freeform.end())
         if isinstance(item, OpenReasoning) and self._seals and item.item.id in self._sealed:
             item.item.encrypted_content = self._sealed[item.item.id]
+        if status != "completed":
+            self._cut.add(item.item.id)
         self.response.output.append(item.end(status))
 
     def _finish(self, finished: Finished) -> None:
         details = INCOMPLETE.get(finished.reason)
+        status: Status = "completed" if details is None else "incomplete"
         spoken = any(not isinstance(item, ReasoningItem) for item in self.response.output)
         if finished.refusal is not None:
+            if not isinstance(self._open, OpenMessage):
+                self._end_open(status)
             self._message().refuse(finished.refusal)
         elif details is None and not spoken and self._open is None:
             self._message().say("")  # clients look for a message, even for one that says nothing
-        status: Status = "completed" if details is None else "incomplete"
         self._end_open(status)
         self.response.incomplete_details = details
         self._end(status, finished.usage)

@@ -79,12 +79,17 @@ class Toolbox:
         """Raises InvalidRequest."""
         self.ignored: list[str] = []
         self._origins: dict[str, Origin] = {}
-        self._bare: set[str] = set()
+        self._names: dict[tuple[str | None, str], str] = {}
         found = list(self._read(specs, "tools", None))
-        self._bare = {origin.name for origin, *_ in found if origin.namespace is None}
+        taken = {origin.name for origin, *_ in found if origin.namespace is None}
         given: list[tuple[FunctionTool, str]] = []
         for origin, function, at in found:
-            name = self._name(origin.name, origin.namespace)
+            place = (origin.namespace, origin.name)
+            if place not in self._names:
+                made = self.name(origin.name, origin.namespace)
+                self._names[place] = made if origin.namespace is None else unlike(taken, made)
+                taken.add(self._names[place])
+            name = self._names[place]
             self._origins[name] = origin
             given.append((msgspec.structs.replace(function, name=name), at))
         self.tools: tuple[Tool, ...] = functions.to_tools(given)
@@ -95,14 +100,17 @@ class Toolbox:
 
     def name(self, name: str, namespace: str | None) -> str:
         """What the model knows it by, also when it is not offered any more."""
-        return self._name(name, namespace)
+        made = name if namespace is None else f"{namespace}__{name}"
+        return self._names.get((namespace, name), made)
 
     def choose(
         self, spec: str | ChoiceSpec | None, *, parallel: bool
     ) -> tuple[ToolChoice, tuple[Tool, ...]]:
         """The choice, and the tools that it leaves. Raises InvalidRequest."""
         if not isinstance(spec, ChoiceSpec):
-            return by_mode(spec or "auto", self.tools, parallel=parallel), self.tools
+            return by_mode(
+                "auto" if spec is None else spec, self.tools, parallel=parallel
+            ), self.tools
         if spec.type == "allowed_tools":
             names = {name for tool in spec.tools or () for name in self._chosen(tool)}
             left = functions.among(names, self.tools, "tool_choice.tools")
@@ -119,18 +127,10 @@ class Toolbox:
 
     def _chosen(self, tool: ChosenTool) -> set[str]:
         if tool.type in ("function", "custom") and tool.name is not None:
-            return {self._name(tool.name, tool.namespace)}
+            return {self.name(tool.name, tool.namespace)}
         if tool.type == "namespace":
             return {name for name, origin in self._origins.items() if origin.namespace == tool.name}
         return set()
-
-    def _name(self, name: str, namespace: str | None) -> str:
-        if namespace is None:
-            return name
-        made = f"{namespace}__{name}"
-        while made in self._bare:
-            made += "_"
-        return made
 
     def _read(
         self, specs: list[msgspec.Raw], at: str, namespace: Namespace | None
@@ -150,6 +150,12 @@ class Toolbox:
                 yield from introduced(inner, self._read(inner.tools, f"{here}.tools", inner))
             elif re.fullmatch(r"[a-z0-9_]{1,64}", kind) and kind not in self.ignored:
                 self.ignored.append(kind)
+
+
+def unlike(taken: set[str], name: str) -> str:
+    while name in taken:
+        name += "_"
+    return name
 
 
 def introduced(
