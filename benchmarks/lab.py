@@ -302,6 +302,12 @@ def completion_request(prompt: str) -> bytes:
     return json.dumps({"model": MODEL, "stream": True, "messages": messages}).encode()
 
 
+def response_request(prompt: str) -> bytes:
+    """The same for Responses."""
+    body = {"model": MODEL, "stream": True, "instructions": SYSTEM, "input": prompt}
+    return json.dumps(body).encode()
+
+
 def marker() -> str:
     """A word that no other prompt holds."""
     return f"marker-{secrets.token_hex(8)}"

@@ -1,11 +1,12 @@
-"""Time to the first text delta, in one run: upstream itself, two ways by hand, claude-proxy.
+"""Time to the first text delta, in one run: upstream itself, two ways by hand, two of claude-proxy.
 
     python benchmarks/ttft.py [--requests 20]
 
 Each round asks each way once, in turning order, on a machine that has come to rest. All speak to
-the same simulator; both CLI ways and the daemon have the same environment. The warm process is
-started like the daemon's spare, as soon as the one before it is used up: a CLI that has waited for
-some seconds is slower than one that has just started, so both must have waited alike.
+the same simulator; both CLI ways and the daemons have the same environment. The warm process is
+started like a daemon's spare, as soon as the one before it is used up: a CLI that has waited for
+some seconds is slower than one that has just started, so all must have waited alike. That is also
+why each dialect of claude-proxy has a daemon of its own.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ WAYS = {
     "upstream": "(a) simulator directly",
     "cold": "(b) cold claude --print",
     "warm": "(c) warm CLI by hand",
-    "proxy": "(d) claude-proxy",
+    "proxy": "(d) claude-proxy, Chat Completions",
+    "responses": "(e) claude-proxy, Responses",
 }
 TEXT_DELTA = b'"type":"text_delta"'
 RESULT = b'"type":"result"'
@@ -42,14 +44,15 @@ COLD_ARGUMENTS = tuple(
 class Ways:
     """Each method asks once and returns the seconds to the first text delta."""
 
-    def __init__(self, laboratory: Lab, daemon: Daemon) -> None:
+    def __init__(self, laboratory: Lab, chat: Daemon, responses: Daemon) -> None:
         self._lab = laboratory
         self._upstream = laboratory.upstream()
-        self._daemon = daemon.client()
+        self._chat = chat.client()
+        self._responses = responses.client()
         self._example = self._example_body()
         self._spare = lab.warm_claude(laboratory)
         self.unsettled = 0
-        self.chunks: list[tuple[int, int]] = []  # sent by the daemon, sent by upstream
+        self.chunks: list[tuple[int, int]] = []  # sent by a daemon, sent by upstream
 
     def upstream(self) -> float:
         mark = lab.marker()
@@ -90,15 +93,33 @@ class Ways:
         return seconds
 
     def proxy(self) -> float:
+        request = lab.completion_request
+        return self._stream(self._chat, "/v1/chat/completions", request, has_content)
+
+    def responses(self) -> float:
+        """As a client asks that wants the response kept, which is what happens by default."""
+        request = lab.response_request
+        return self._stream(self._responses, "/v1/responses", request, is_text_delta)
+
+    def close(self) -> None:
+        self._spare.close()
+
+    def _stream(
+        self,
+        daemon: lab.Client,
+        path: str,
+        to_body: Callable[[str], bytes],
+        has_text: Callable[[bytes], bool],
+    ) -> float:
         mark = lab.marker()
-        body = lab.completion_request(f"{mark} {DIRECTIVE}")
+        body = to_body(f"{mark} {DIRECTIVE}")
         self._rest()
         start = time.perf_counter()
-        response = self._daemon.post("/v1/chat/completions", body)
+        response = daemon.post(path, body)
         seconds = 0.0
         chunks = 0
         for line in response:
-            if line.startswith(b"data: {") and has_content(line[6:]):
+            if line.startswith(b"data: {") and has_text(line[6:]):
                 seconds = seconds or time.perf_counter() - start
                 chunks += 1
         if not chunks:
@@ -106,20 +127,19 @@ class Ways:
         self.chunks.append((chunks, self._deltas(mark)))
         return seconds
 
-    def close(self) -> None:
-        self._spare.close()
-
     def _rest(self) -> None:
-        """A spare is ready and nothing else is going on."""
+        """Spares are ready and nothing else is going on."""
+        daemons = (self._chat, self._responses)
         deadline = time.monotonic() + lab.START_LIMIT
-        while self._daemon.get_json("/health")["sessions"]["spare"] < 1:
+        while not all(daemon.get_json("/health")["sessions"]["spare"] for daemon in daemons):
             if time.monotonic() > deadline:
-                raise lab.Trouble("the daemon has no spare")
+                raise lab.Trouble("a daemon has no spare")
             time.sleep(0.05)
         self.unsettled += not figures.settle()
-        # Both servers close a connection that was idle for 5 s.
+        # All servers close a connection that was idle for 5 s.
         self._upstream.get_json("/simulator/streams")
-        self._daemon.get_json("/health")
+        for daemon in daemons:
+            daemon.get_json("/health")
 
     def _deltas(self, mark: str) -> int:
         found = self._upstream.get_json(f"/simulator/requests?contains={mark}")
@@ -143,6 +163,10 @@ class Ways:
 
 def has_content(chunk: bytes) -> bool:
     return any(choice["delta"].get("content") for choice in json.loads(chunk)["choices"])
+
+
+def is_text_delta(event: bytes) -> bool:
+    return json.loads(event)["type"] == "response.output_text.delta"
 
 
 def measure(ways: Ways, rounds: int) -> dict[str, list[float]]:
@@ -175,9 +199,18 @@ def report(ways: Ways, times: dict[str, list[float]]) -> None:
     figures.table(("time to first text, ms", "median", "p90", "least", "x (d)"), rows)
     print()
     overhead = medians["proxy"] - medians["warm"]
+    behind = medians["responses"] - medians["proxy"]
+    rounds = [e - d for d, e in zip(times["proxy"], times["responses"], strict=True)]
+    low, high = (figures.percentile(rounds, share) for share in (0.25, 0.75))
     faster = medians["cold"] / medians["proxy"]
     whole = sum(sent == due for sent, due in ways.chunks)
     figures.aim("(d) - (c)", f"{overhead:.1f} ms", "<= 10 ms", met=overhead <= 10)
+    figures.aim(
+        "(e) - (d)",
+        f"{behind:.1f} ms, in the middle half of the rounds {low:.1f} to {high:.1f}",
+        "0, or the middle half not all above it",
+        met=low <= 0,
+    )
     figures.aim("(b) / (d)", f"{faster:.1f}", ">= 6", met=faster >= 6)
     figures.aim(
         "as many chunks as upstream sent deltas",
@@ -196,8 +229,9 @@ def main() -> None:
     figures.machine()
     with (
         lab.laboratory() as laboratory,
-        lab.daemon(laboratory, "--spares", "1") as daemon,
-        closing(Ways(laboratory, daemon)) as ways,
+        lab.daemon(laboratory, "--spares", "1") as chat,
+        lab.daemon(laboratory, "--spares", "1") as responses,
+        closing(Ways(laboratory, chat, responses)) as ways,
     ):
         report(ways, measure(ways, rounds))
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeAlias
 
 import msgspec
 from starlette.applications import Starlette
@@ -27,6 +27,8 @@ from claude_proxy.openai.chat import request as chat
 from claude_proxy.responses import Responses
 from claude_proxy.settings import Settings
 from claude_proxy.streaming import CLIENT_GONE, Answering, Outgoing, json_response
+
+Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
 class Health(msgspec.Struct):
@@ -116,10 +118,16 @@ def on_http_exception(request: Request, error: Exception) -> Response:
         allowed = headers.get("Allow", "")
         message = f"{request.method} is not possible here; allowed: {allowed}"
         return error_response(errors.MethodNotAllowed(message, headers=headers))
+    return error_response(unknown_url(request))
+
+
+def unknown_url(request: Request) -> errors.NotFound:
     path = request.url.path[:200]
-    return error_response(
-        errors.NotFound(f"There is no {request.method} {path} here", code="unknown_url")
-    )
+    return errors.NotFound(f"There is no {request.method} {path} here", code="unknown_url")
+
+
+async def not_there(request: Request) -> Response:
+    raise unknown_url(request)
 
 
 def on_proxy_error(request: Request, error: Exception) -> Response:
@@ -139,14 +147,13 @@ async def on_crash(_: Request, __: Exception) -> Response:
     return error_response(ProxyError("claude-proxy has a fault; its log says more"))
 
 
-def named(
-    path: str, endpoint: Callable[[Request], Awaitable[Response]]
-) -> Callable[[Request], Awaitable[Response]]:
+def by_method(path: str, endpoints: Mapping[str, Endpoint]) -> Endpoint:
     """The log names the route as it is written here, not what a client put into its path."""
 
     async def call(request: Request) -> Response:
         exchange_of(request).route = path
-        return await endpoint(request)
+        method = "GET" if request.method == "HEAD" else request.method
+        return await endpoints[method](request)
 
     return call
 
@@ -155,20 +162,22 @@ def build(settings: Settings, pool: Pool, key: ApiKey, kept: Kept) -> ASGIApp:
     """The whole ASGI application."""
     api = Api(settings, pool)
     responses = Responses(settings, pool, kept)
-    table: list[tuple[str, Callable[[Request], Awaitable[Response]], str]] = [
-        ("/health", api.health, "GET"),
-        ("/models", api.list_models, "GET"),
-        ("/models/{model:path}", api.get_model, "GET"),
-        ("/chat/completions", api.chat_completions, "POST"),
-        ("/responses", responses.create, "POST"),
-        ("/responses/{response_id}", responses.get, "GET"),
-        ("/responses/{response_id}", responses.delete, "DELETE"),
-        ("/responses/{response_id}/input_items", responses.input_items, "GET"),
-        ("/responses/{response_id}/cancel", responses.cancel, "POST"),
-    ]
+    table: dict[str, dict[str, Endpoint]] = {
+        "/health": {"GET": api.health},
+        "/models": {"GET": api.list_models},
+        "/models/{model:path}": {"GET": api.get_model},
+        "/chat/completions": {"POST": api.chat_completions},
+        "/responses": {"POST": responses.create},
+        # Not response ids, as the path below would have it.
+        "/responses/compact": {"POST": not_there},
+        "/responses/input_tokens": {"POST": not_there},
+        "/responses/{response_id}": {"GET": responses.get, "DELETE": responses.delete},
+        "/responses/{response_id}/input_items": {"GET": responses.input_items},
+        "/responses/{response_id}/cancel": {"POST": responses.cancel},
+    }
     routes: list[BaseRoute] = [
-        Route(prefix + path, named(path, endpoint), methods=[method])
-        for path, endpoint, method in table
+        Route(prefix + path, by_method(path, endpoints), methods=list(endpoints))
+        for path, endpoints in table.items()
         for prefix in ("", "/v1")
     ]
     handlers: Any = {

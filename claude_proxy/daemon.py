@@ -33,6 +33,7 @@ BACKLOG = 128
 # After the drain time each turn gets its error frame; this is for sending it.
 FAREWELL = 2.0
 EXPIRE_INTERVAL = 3_600.0
+EXPIRE_PAUSE = 0.1
 
 
 class PortTaken(Exception):
@@ -223,11 +224,12 @@ def open_store(settings: Settings, environ: Mapping[str, str]) -> Store | None:
 
 async def expire(store: Store) -> None:
     while True:
+        more = False
         try:
-            store.expire()
+            more = store.expire()
         except StoreUnusable as error:
             log.warning("store.unusable", reason=str(error))
-        await asyncio.sleep(EXPIRE_INTERVAL)
+        await asyncio.sleep(EXPIRE_PAUSE if more else EXPIRE_INTERVAL)
 
 
 def say_what_runs(settings: Settings, key: ApiKey, cli: Cli, listener: socket.socket) -> None:

@@ -15,7 +15,10 @@ import structlog
 
 log = structlog.get_logger()
 
-PATIENCE = 2.0  # seconds to wait for another process that writes
+# Seconds to wait for another process that writes, in which this one does nothing else.
+PATIENCE = 0.25
+OPEN_PATIENCE = 5.0
+OPEN_INTERVAL = 0.05
 FILES = ("-wal", "-shm", "-journal", "")
 BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
@@ -52,11 +55,23 @@ def translated(path: Path) -> Iterator[None]:
 def only_opener(directory: Path) -> Iterator[None]:
     """Of two at once, one could move aside as corrupt what the other has just begun."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    deadline = time.monotonic() + OPEN_PATIENCE
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        while not locked(descriptor):
+            if time.monotonic() > deadline:
+                raise StoreUnusable(f"{directory}: another process does not let go of it")
+            time.sleep(OPEN_INTERVAL)
         yield
     finally:
         os.close(descriptor)
+
+
+def locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def opened(path: Path, schema: str, version: int) -> sqlite3.Connection:

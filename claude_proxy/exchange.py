@@ -73,8 +73,8 @@ def authorise(key: ApiKey, headers: Headers) -> None:
         )
     if not any(key.matches(candidate.encode("latin-1")) for candidate in candidates):
         raise InvalidApiKey(
-            "The API key is not this proxy's key, which is the one that it was started with, or "
-            "else the one that `claude-proxy key` prints."
+            "Incorrect API key provided: it is not this proxy's, which is the one that it was "
+            "started with, or else the one that `claude-proxy key` prints."
         )
 
 

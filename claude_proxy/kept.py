@@ -30,16 +30,17 @@ class Kept:
     def stores(self) -> bool:
         return self._store is not None
 
-    def put(self, record: Record, *, stored: bool) -> None:
-        """An answer must not fail because it cannot be kept: the journal says that it was not."""
+    def put(self, record: Record, *, stored: bool) -> bool:
+        """Whether it is stored: an answer must not fail because it cannot be kept."""
         if stored and self._store is not None:
             try:
                 self._store.put(record)
             except StoreUnusable as error:
                 log.warning("store.response_lost", response=record.id, reason=str(error))
             else:
-                return
+                return True
         self._recent.add(record.said)
+        return False
 
     def get(self, id_: str) -> bytes | None:
         """The response's body."""
@@ -57,8 +58,11 @@ class Kept:
         return self._read(lambda store: store.asked(id_))
 
     def item(self, id_: str) -> bytes | None:
-        """An item that was given out."""
-        return self._recent.get(id_) or self._read(lambda store: store.item(id_))
+        """An item that was given out; None also when the store fails, as it may not be needed."""
+        try:
+            return self._recent.get(id_) or self._read(lambda store: store.item(id_))
+        except ProxyError:
+            return None
 
     def _read(self, read: Callable[[Store], Found | None]) -> Found | None:
         if self._store is None:
@@ -66,4 +70,5 @@ class Kept:
         try:
             return read(self._store)
         except StoreUnusable as error:
-            raise ProxyError(f"The kept responses cannot be read: {error}") from None
+            log.warning("store.unusable", reason=str(error))
+            raise ProxyError("The kept responses cannot be read or changed now") from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from asyncio import CancelledError
-from dataclasses import dataclass
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -11,8 +10,6 @@ from starlette.responses import Response
 from claude_proxy import errors
 from claude_proxy.body import read_body
 from claude_proxy.claude.pool import Pool
-from claude_proxy.conversation import Event, Finished, Usage
-from claude_proxy.errors import ProxyError
 from claude_proxy.exchange import exchange_of
 from claude_proxy.kept import Kept
 from claude_proxy.openai.body import integer
@@ -20,55 +17,28 @@ from claude_proxy.openai.responses import request as wire
 from claude_proxy.openai.responses.listing import Page, deleted, list_items
 from claude_proxy.openai.responses.request import ENCRYPTED, Wanted
 from claude_proxy.openai.responses.response import begin
-from claude_proxy.openai.responses.stream import ResponseStream, replay, whole
+from claude_proxy.openai.responses.stream import Keep, ResponseStream, replay, whole
 from claude_proxy.settings import Settings
 from claude_proxy.store import Record
 from claude_proxy.streaming import Answering, Outgoing, event_stream, json_response
 
 
-@dataclass(slots=True)
-class Recorder:
-    """A response on its way, kept before the client is told that it is whole."""
+def keeping(kept: Kept, wanted: Wanted) -> Keep:
+    """Puts a response where it can be asked for again."""
 
-    stream: ResponseStream
-    wanted: Wanted
-    kept: Kept
-    over: bool = False
-
-    def feed(self, event: Event) -> bytes:
-        frames = self.stream.feed(event)
-        if isinstance(event, Finished):
-            self._keep()
-        return frames
-
-    def fail(self, error: ProxyError, usage: Usage) -> bytes:
-        frames = self.stream.fail(error, usage)
-        self._keep()
-        return frames
-
-    def whole(self, events: list[Event]) -> bytes:
-        body = whole(events, self.stream)
-        self._keep()
-        return body
-
-    def cancel(self, usage: Usage) -> None:
-        """The client has left in the middle of it."""
-        if self.stream.begun and not self.over:
-            self.stream.cancel(usage)
-            self._keep()
-
-    def _keep(self) -> None:
-        self.over = True
-        response = self.stream.response
+    def keep(stream: ResponseStream) -> bool:
+        response = stream.response
         record = Record(
             id=response.id,
             created=response.created_at,
-            body=self.stream.body,
-            history=[given.raw for given in self.wanted.history],
-            asked=[given.raw for given in self.wanted.given.items],
-            said=self.stream.kept(),
+            body=stream.body,
+            history=[given.raw for given in wanted.history],
+            asked=[given.raw for given in wanted.given.items],
+            said=stream.kept(),
         )
-        self.kept.put(record, stored=response.store)
+        return kept.put(record, stored=response.store)
+
+    return keep
 
 
 class Responses:
@@ -93,18 +63,21 @@ class Responses:
             headers["x-claude-proxy-ignored"] = ", ".join(without_effect)
         response = begin(asked, kept=asked.keeps and self._kept.stores)
         stream = ResponseStream(
-            response, wanted.toolbox, summarises=asked.summarises, seals=asked.seals
+            response,
+            wanted.toolbox,
+            keeping(self._kept, wanted),
+            summarises=asked.summarises,
+            seals=asked.seals,
         )
-        recorder = Recorder(stream, wanted, self._kept)
 
         async def write(outgoing: Outgoing) -> None:
             if not asked.stream:
-                await outgoing.whole(recorder.whole)
+                await outgoing.whole(lambda events: whole(events, stream))
                 return
             try:
-                await outgoing.stream(recorder)
+                await outgoing.stream(stream)
             except (CancelledError, ClientDisconnect):
-                recorder.cancel(outgoing.usage)
+                stream.cancel(outgoing.usage)
                 raise
 
         return Answering(lambda send: Outgoing(self._pool, turn, exchange, send, headers), write)

@@ -20,6 +20,7 @@ from pathlib import Path
 from claude_proxy.database import StoreUnusable, opened, translated
 
 VERSION = 1
+MOST_AT_ONCE = 50
 # ``start``, ``asked``, ``said``: the last node before an answer's own input, of that input, and of
 # the output; NULL where nothing has come yet. The first two lie above the third or are the same,
 # so a node that is nobody's ``said`` and has no children is of no use any more.
@@ -93,7 +94,7 @@ class Store:
         """
         items = [*record.history, *record.asked, *record.said.values()]
         if len(record.body) + sum(map(len, items)) > self._limit:
-            raise self._too_large()
+            raise self._too_small()
         nodes = chain(items)
         start = len(record.history)
         asked = start + len(record.asked)
@@ -137,14 +138,23 @@ class Store:
         with self._change() as db:
             found = db.execute(seen, (id_, self._oldest())).fetchone() is not None
             self._remove(id_)
+        self._empty_log()
         return found
 
-    def expire(self) -> None:
-        """Removes what has been out of everybody's sight since it became too old."""
+    def expire(self) -> bool:
+        """Removes some of what is too old, or too much; whether there may be more of it.
+
+        Not all at once, which could take seconds.
+        """
+        outdated = "SELECT id FROM response WHERE created < ? LIMIT ?"
         with self._change() as db:
-            outdated = db.execute("SELECT id FROM response WHERE created < ?", (self._oldest(),))
-            for (id_,) in outdated.fetchall():
+            found = db.execute(outdated, (self._oldest(), MOST_AT_ONCE)).fetchall()
+            for (id_,) in found:
                 self._remove(id_)
+            more = self._make_room("") or len(found) == MOST_AT_ONCE
+        if not more:
+            self._empty_log()
+        return more
 
     def close(self) -> None:
         with translated(self._path):
@@ -184,20 +194,32 @@ class Store:
         while ends:
             ends = self._db.execute(PRUNE, ends[0]).fetchall()
 
-    def _make_room(self, kept: str) -> None:
+    def _make_room(self, kept: str) -> bool:
+        """Removes some of the oldest; whether it still takes too much."""
         oldest = "SELECT id FROM response WHERE id != ? ORDER BY created, rowid LIMIT 1"
-        size = self._number("page_size")
-        while (self._number("page_count") - self._number("freelist_count")) * size > self._limit:
+        for _ in range(MOST_AT_ONCE):
+            if not self._is_too_large():
+                return False
             found = self._db.execute(oldest, (kept,)).fetchone()
             if found is None:
-                raise self._too_large()
+                raise self._too_small()
             self._remove(found[0])
+        return self._is_too_large()
+
+    def _is_too_large(self) -> bool:
+        used = self._number("page_count") - self._number("freelist_count")
+        return used * self._number("page_size") > self._limit
+
+    def _empty_log(self) -> None:
+        """In the write-ahead log, what was deleted could be read for long."""
+        with translated(self._path):
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def _number(self, pragma: str) -> int:
         row: tuple[int] = self._db.execute(f"PRAGMA {pragma}").fetchone()
         return row[0]
 
-    def _too_large(self) -> StoreUnusable:
+    def _too_small(self) -> StoreUnusable:
         return StoreUnusable(f"{self._path}: {self._limit} bytes are too few for a response")
 
     @contextmanager

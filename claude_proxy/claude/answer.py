@@ -250,7 +250,8 @@ class Answer:
         self.spent = self.report.settle(line, self.spent, whole=self.finished)
         if self.finished:
             return
-        self._use(line.usage)
+        if self.report.usage == Usage():  # of an answer that failed it counts nothing
+            self._use(line.usage)
         if not line.is_error:
             raise BadUpstream("Claude Code ended the turn without an answer")
         self._failure.status = line.api_error_status

@@ -16,6 +16,7 @@ class OpenCalls(Generic[Place]):
 
     def __init__(self) -> None:
         self._waiting: dict[str, Place] = {}
+        self._spellings: dict[str, list[str]] = {}
 
     def __iter__(self) -> Iterator[tuple[str, Place]]:
         return iter(self._waiting.items())
@@ -28,17 +29,21 @@ class OpenCalls(Generic[Place]):
         if id_ in self._waiting:
             raise InvalidRequest(f"The id '{id_[:100]}' stands for two calls", param=param)
         self._waiting[id_] = place
+        self._spellings.setdefault(bare(id_), []).append(id_)
 
     def answer(self, given: str) -> tuple[str, Place] | None:
         """The call's own id and its place; None when no call waits for that result."""
         id_ = self._find(given)
-        return (id_, self._waiting.pop(id_)) if id_ in self._waiting else None
+        if id_ not in self._waiting:
+            return None
+        self._spellings[bare(id_)].remove(id_)
+        return id_, self._waiting.pop(id_)
 
     def _find(self, given: str) -> str:
         """Some clients drop the punctuation of an id in one of its two places."""
         if given in self._waiting:
             return given
-        same = [id_ for id_ in self._waiting if bare(id_) == bare(given)]
+        same = self._spellings.get(bare(given), [])
         return same[0] if len(same) == 1 else given
 
 

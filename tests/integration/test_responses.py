@@ -387,6 +387,28 @@ def test_an_unknown_model_is_a_404(client):
     assert caught.value.code == "model_not_found"
 
 
+@pytest.mark.parametrize("path", ["compact", "input_tokens"])
+def test_what_is_not_there_is_a_404_and_no_response(daemon, path):
+    answer = daemon.client.post(f"/v1/responses/{path}", json={"model": "sonnet", "input": "x"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_url")
+
+
+def test_a_wrong_method_is_told_the_right_ones(daemon):
+    answer = daemon.client.put("/v1/responses/resp_1", json={})
+    assert answer.status_code == 405
+    assert {"GET", "DELETE"} <= set(answer.headers["allow"].split(", "))
+
+
+def test_a_request_of_many_lines_makes_events_of_one(daemon, tag):
+    body = {"model": "sonnet", "input": tag, "stream": True, "tools": [WEATHER, PATCH]}
+    answer = daemon.client.post(
+        "/v1/responses",
+        content=json.dumps(body, indent=2),
+        headers={"content-type": "application/json"},
+    )
+    assert events_of(answer)[-1]["type"] == "response.completed"
+
+
 def test_it_works_without_v1(daemon, tag):
     answer = daemon.client.post("/responses", json={"model": "sonnet", "input": tag})
     assert response_of(answer)["status"] == "completed"

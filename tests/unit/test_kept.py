@@ -130,11 +130,18 @@ def broken(store):
     return kept
 
 
-@pytest.mark.parametrize("name", READS)
+@pytest.mark.parametrize("name", READS.keys() - {"item"})
 def test_a_store_that_cannot_be_read_is_our_own_fault(broken, name):
     with pytest.raises(ProxyError, match="cannot be read") as caught:
         READS[name](broken)
     assert caught.value.status == 500
+
+
+def test_an_item_that_cannot_be_read_is_not_there(broken):
+    """The request may do without it."""
+    with capture_logs() as logs:
+        assert READS["item"](broken) is None
+    assert [entry["event"] for entry in logs] == ["store.unusable"]
 
 
 def test_with_a_broken_store_what_is_in_memory_is_found(broken):

@@ -31,8 +31,9 @@ from claude_proxy.conversation import (
 from claude_proxy.errors import InvalidRequest, ProxyError, openai_body
 from claude_proxy.openai.functions import ANY_OBJECT
 from claude_proxy.openai.responses import request as wire
-from claude_proxy.openai.responses.items import read_history, to_messages
+from claude_proxy.openai.responses.items import read_history
 from claude_proxy.openai.responses.listing import Page, list_items
+from claude_proxy.openai.responses.messages import to_messages
 from claude_proxy.openai.responses.reasoning import seal
 from claude_proxy.openai.responses.request import ResponsesRequest, Wanted
 from claude_proxy.openai.responses.response import begin
@@ -472,7 +473,11 @@ def is_an_answer(error: ProxyError) -> bool:
 
 def answered(request: ResponsesRequest, wanted: Wanted) -> None:
     stream = ResponseStream(
-        begin(request, kept=True), wanted.toolbox, summarises=True, seals=request.seals
+        begin(request, kept=True),
+        wanted.toolbox,
+        lambda _: True,
+        summarises=True,
+        seals=request.seals,
     )
     frames = b"".join(stream.feed(event) for event in ANSWER)
     for told in (frames, replay(stream.body, -1)):

@@ -43,7 +43,8 @@ from claude_proxy.errors import (
 from claude_proxy.openai.responses import response as response_module
 from claude_proxy.openai.responses import stream as stream_module
 from claude_proxy.openai.responses.freeform import to_arguments
-from claude_proxy.openai.responses.items import read_history, to_messages
+from claude_proxy.openai.responses.items import read_history
+from claude_proxy.openai.responses.messages import to_messages
 from claude_proxy.openai.responses.reasoning import unseal
 from claude_proxy.openai.responses.request import decode
 from claude_proxy.openai.responses.response import begin
@@ -83,9 +84,15 @@ CUT = Finished(FinishReason.LENGTH, USAGE)
 REFUSED = Finished(FinishReason.REFUSAL, USAGE, "I may not.")
 
 
+def keep(stream: ResponseStream) -> bool:
+    return stream.response.store
+
+
 def stream_of(*, summarises: bool = True, seals: bool = True, **request) -> ResponseStream:
     asked = decode(json.dumps({"input": "hi", "tools": TOOLS, **request}).encode())
-    return ResponseStream(begin(asked, kept=True), TOOLBOX, summarises=summarises, seals=seals)
+    return ResponseStream(
+        begin(asked, kept=True), TOOLBOX, keep, summarises=summarises, seals=seals
+    )
 
 
 def frames_of(data: bytes) -> list[str]:
@@ -339,7 +346,25 @@ def test_a_replay_begins_behind_any_event(events, data):
     body = whole(events, stream_of())
     frames = frames_of(replay(body, -1))
     after = data.draw(st.integers(-5, len(frames) + 5))
-    assert frames_of(replay(body, after)) == frames[max(0, after + 1) :]
+    first = min(max(0, after + 1), len(frames) - 1)  # the last one is always there
+    assert frames_of(replay(body, after)) == frames[first:]
+
+
+def test_it_is_kept_before_anybody_is_told_and_says_whether_it_was():
+    told: list[bytes] = []
+
+    def lose(stream: ResponseStream) -> bool:
+        told.append(stream.body)
+        return False
+
+    asked = decode(b'{"input":"x"}')
+    stream = ResponseStream(begin(asked, kept=True), TOOLBOX, lose, summarises=False, seals=False)
+    stream.feed(Started("m"))
+    assert told == []
+    last = stream.feed(Finished(FinishReason.STOP, Usage()))
+    assert json.loads(told[0])["store"] is True
+    assert b'"store":false' in last
+    assert json.loads(stream.body)["store"] is False
 
 
 # What is kept, and comes back
@@ -597,7 +622,9 @@ def test_what_is_asked_for_is_echoed(given_fields, echo):
 def test_a_response_that_is_not_kept_says_so():
     response = begin(decode(b'{"input": "hi"}'), kept=False)
     assert (
-        json.loads(ResponseStream(response, TOOLBOX, summarises=False, seals=False).body)["store"]
+        json.loads(ResponseStream(response, TOOLBOX, keep, summarises=False, seals=False).body)[
+            "store"
+        ]
         is False
     )
 
@@ -615,7 +642,9 @@ PRETTY = json.dumps(
 
 @pytest.mark.parametrize("data", [PRETTY, PRETTY.replace(b"\n", b"\r\n")])
 def test_a_request_of_many_lines_makes_frames_of_two(data):
-    stream = ResponseStream(begin(decode(data), kept=True), TOOLBOX, summarises=False, seals=False)
+    stream = ResponseStream(
+        begin(decode(data), kept=True), TOOLBOX, keep, summarises=False, seals=False
+    )
     checked(fed(stream, [STARTED, DONE]))
 
 

@@ -61,20 +61,23 @@ class Event(msgspec.Struct):
 
 
 class Writer:
-    """``take`` what has been written, as SSE frames; ``items`` are those begun so far."""
+    """``take`` what has been written, as SSE frames; ``items`` are those begun so far.
+
+    ``number`` is that of the next event.
+    """
 
     def __init__(self, after: int = -1) -> None:
         """Frames up to number ``after`` are left out."""
         self.items = 0
-        self._number = 0
+        self.number = 0
         self._after = after
         self._frames: list[bytes] = []
 
     def write(self, kind: str, **fields: Any) -> None:
-        if self._number > self._after:
-            event = Event(kind, self._number, **fields)
+        if self.number > self._after:
+            event = Event(kind, self.number, **fields)
             self._frames.append(b"event: %b\ndata: %b\n\n" % (kind.encode(), _encode(event)))
-        self._number += 1
+        self.number += 1
 
     def take(self) -> bytes:
         frames, self._frames = self._frames, []

@@ -8,18 +8,36 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import replace
 
 from claude_proxy.errors import InvalidRequest
 from claude_proxy.openai.body import invalid
+from claude_proxy.openai.responses.items import (
+    CallOutput,
+    Content,
+    ContentPart,
+    CustomToolCall,
+    CustomToolCallOutput,
+    FunctionCall,
+    FunctionCallOutput,
+    ImagePart,
+    Item,
+    MessageItem,
+    ReasoningItem,
+    RefusalPart,
+    TextPart,
+    read_history,
+)
+from claude_proxy.openai.responses.response import OutputText
 
-PREFIXES = {
-    "function_call": "fc",
-    "function_call_output": "fco",
-    "custom_tool_call": "ctc",
-    "custom_tool_call_output": "ctco",
-    "reasoning": "rs",
+PREFIXES: dict[type[Item], str] = {
+    MessageItem: "msg",
+    FunctionCall: "fc",
+    FunctionCallOutput: "fco",
+    CustomToolCall: "ctc",
+    CustomToolCallOutput: "ctco",
+    ReasoningItem: "rs",
 }
-Json = dict[str, Any]
 
 
 class Page(msgspec.Struct):
@@ -38,8 +56,15 @@ class Page(msgspec.Struct):
             raise invalid(str(error)) from None
 
 
+class ListedMessage(msgspec.Struct, tag_field="type", tag="message"):
+    id: str
+    role: str
+    status: str
+    content: list[Any]
+
+
 class ItemList(msgspec.Struct):
-    data: list[Json]
+    data: list[Item | ListedMessage]
     first_id: str | None
     last_id: str | None
     has_more: bool
@@ -58,26 +83,22 @@ def deleted(response_id: str) -> bytes:
 
 def list_items(response_id: str, items: Sequence[bytes], page: Page, *, seals: bool) -> bytes:
     """``seals``: with what reasoning needs to come back. Raises InvalidRequest."""
-    listed: list[Json] = []
-    ids: list[str] = []
-    for place, raw in enumerate(items):
-        made = made_id(response_id, place)
-        item = to_listed(msgspec.json.decode(raw), made, seals=seals)
-        if item["id"] in ids:
-            item["id"] += f"_{made}"
-        ids.append(item["id"])
-        listed.append(item)
-    if page.order == "desc":
-        listed.reverse()
-        ids.reverse()
+    listed: dict[str, Item | ListedMessage] = {}
+    for place, given in enumerate(read_history(items)):
+        made = f"{PREFIXES[type(given.item)]}_{made_id(response_id, place)}"
+        id_ = given.item.id or made
+        id_ = made if id_ in listed else id_
+        listed[id_] = to_listed(given.item, id_, seals=seals)
+    ids = list(listed) if page.order == "asc" else list(reversed(listed))
     start = 0
     if page.after is not None:
-        if page.after not in ids:
+        if page.after not in listed:
             raise InvalidRequest(f"There is no item '{page.after[:100]}' here", param="after")
         start = ids.index(page.after) + 1
-    data = listed[start : start + page.limit]
-    first, last = (data[0]["id"], data[-1]["id"]) if data else (None, None)
-    return msgspec.json.encode(ItemList(data, first, last, start + page.limit < len(listed)))
+    shown = ids[start : start + page.limit]
+    first, last = (shown[0], shown[-1]) if shown else (None, None)
+    data = [listed[id_] for id_ in shown]
+    return msgspec.json.encode(ItemList(data, first, last, start + page.limit < len(ids)))
 
 
 def made_id(response_id: str, place: int) -> str:
@@ -85,36 +106,35 @@ def made_id(response_id: str, place: int) -> str:
     return hashlib.sha256(f"{response_id}:{place}".encode()).hexdigest()[:48]
 
 
-def to_listed(item: Json, made: str, *, seals: bool) -> Json:
+def to_listed(item: Item, id_: str, *, seals: bool) -> Item | ListedMessage:
     """With all that OpenAI's schema requires of an item in a list."""
-    kind = item.get("type") or "message"
-    id_ = item.get("id") or f"{PREFIXES.get(kind, 'msg')}_{made}"
-    if kind == "reasoning":
-        kept = {"encrypted_content": item.get("encrypted_content")} if seals else {}
-        kept = {name: value for name, value in kept.items() if value is not None}
-        return {"id": id_, "type": kind, "summary": item.get("summary") or [], **kept}
-    listed = {**item, "id": id_, "type": kind, "status": item.get("status") or "completed"}
-    if kind == "message":
-        listed["content"] = to_content(item["content"], assistant=item["role"] == "assistant")
-    elif kind == "function_call":
-        listed["arguments"] = item.get("arguments") or ""
-    elif isinstance(item.get("output"), list):
-        listed["output"] = to_content(item["output"], assistant=False)
+    if isinstance(item, ReasoningItem):
+        sealed = item.encrypted_content if seals else None
+        return ReasoningItem(id_, item.summary or [], sealed)
+    status = item.status or "completed"
+    if isinstance(item, MessageItem):
+        content = to_content(item.content, assistant=item.role == "assistant")
+        return ListedMessage(id_, item.role, status, content)
+    listed = replace(item, id=id_, status=status)
+    if isinstance(listed, FunctionCall):
+        listed.arguments = listed.arguments or ""
+    elif isinstance(listed, CallOutput) and not isinstance(listed.output, str):
+        listed.output = to_content(listed.output, assistant=False)
     return listed
 
 
-def to_content(content: str | list[Json], *, assistant: bool) -> list[Json]:
-    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+def to_content(content: Content, *, assistant: bool) -> list[Any]:
+    parts = [TextPart(content)] if isinstance(content, str) else content
     return [to_part(part, assistant=assistant) for part in parts]
 
 
-def to_part(part: Json, *, assistant: bool) -> Json:
+def to_part(part: ContentPart, *, assistant: bool) -> Any:
     match part:
-        case {"type": "input_text" | "output_text" | "text", "text": text}:
-            if assistant:
-                return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
-            return {"type": "input_text", "text": text}
-        case {"type": "input_image"}:
-            return {**part, "detail": part.get("detail") or "auto"}
+        case RefusalPart(refusal=text) if not assistant:
+            return TextPart(text)
+        case TextPart(text=text):
+            return OutputText(text) if assistant else TextPart(text)
+        case ImagePart(image_url=url, detail=detail):
+            return ImagePart(url, detail or "auto")
         case _:
             return part

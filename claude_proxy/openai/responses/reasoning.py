@@ -30,7 +30,7 @@ def unseal(sealed: str) -> Reasoning | None:
         raw = base64.b64decode(sealed, validate=True)
         given, content = raw[:DIGEST_SIZE], raw[DIGEST_SIZE:]
         return msgspec.json.decode(content, type=Reasoning) if given == digest(content) else None
-    except (binascii.Error, ValueError):
+    except (binascii.Error, ValueError, RecursionError):
         return None
 
 

@@ -15,18 +15,16 @@ from msgspec import Meta
 
 from claude_proxy.conversation import Conversation, Effort, Options
 from claude_proxy.errors import InvalidRequest, NotFound
-from claude_proxy.openai.body import decode_body, decode_part, names_beyond
+from claude_proxy.openai.body import MOST_NAMES, decode_body, decode_part, names_beyond
 from claude_proxy.openai.functions import ANY_OBJECT, answer_schema
 from claude_proxy.openai.responses.items import (
     Find,
     Given,
     Input,
-    leading,
-    plain_text,
     read_history,
     read_input,
-    to_messages,
 )
+from claude_proxy.openai.responses.messages import leading, plain_text, to_messages
 from claude_proxy.openai.responses.toolbox import ChoiceSpec, Toolbox
 
 # What the errors of a conversation name, as this API calls it.
@@ -170,7 +168,7 @@ def ignored(wanted: Wanted, body: bytes, *, sampling: bool) -> list[str]:
     text = wanted.request.text
     names += ["text.verbosity"] if text is not None and text.verbosity is not None else []
     names += [f"tools.{kind}" for kind in wanted.toolbox.ignored]
-    return names + list(dict.fromkeys(wanted.given.ignored))
+    return [*names, *dict.fromkeys(wanted.given.ignored)][:MOST_NAMES]
 
 
 def to_conversation(wanted: Wanted, model: str, *, sampling: bool) -> Conversation:

@@ -54,11 +54,14 @@ class FunctionCallItem(msgspec.Struct, tag_field="type", tag="function_call"):
 
 
 class CustomToolCallItem(msgspec.Struct, tag_field="type", tag="custom_tool_call"):
+    """It has a status only where it is kept for later."""
+
     id: str
     call_id: str
     name: str
     input: str
     namespace: str | UnsetType = UNSET
+    status: Status | UnsetType = UNSET
 
 
 class ReasoningItem(msgspec.Struct, tag_field="type", tag="reasoning"):

@@ -7,7 +7,8 @@ disagree.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
 
 import msgspec
 from msgspec.structs import replace
@@ -56,6 +57,7 @@ INCOMPLETE = {
     FinishReason.LENGTH: IncompleteDetails("max_output_tokens"),
     FinishReason.REFUSAL: IncompleteDetails("content_filter"),
 }
+Keep: TypeAlias = Callable[["ResponseStream"], bool]
 _encode = msgspec.json.Encoder().encode
 
 
@@ -63,14 +65,25 @@ class ResponseStream:
     """``feed`` one event, get the SSE frames it makes; ``response`` is the answer so far."""
 
     def __init__(
-        self, response: Response, toolbox: Toolbox, *, summarises: bool, seals: bool
+        self,
+        response: Response,
+        toolbox: Toolbox,
+        keep: Keep,
+        *,
+        summarises: bool,
+        seals: bool,
     ) -> None:
-        """``summarises``: the client may read the reasoning; ``seals``: it keeps it."""
+        """``summarises``: the client may read the reasoning; ``seals``: it keeps it.
+
+        ``keep`` gets this stream when its response is final, before anybody is told, and says
+        whether it is stored.
+        """
         self.response = response
-        self.begun = False
+        self._keep = keep
         self._toolbox = toolbox
         self._summarises = summarises
         self._seals = seals
+        self.begun = False
         self._writer = Writer()
         self._open: AnyOpenItem | None = None
         self._freeform: FreeformInput | None = None
@@ -86,7 +99,8 @@ class ResponseStream:
         """The items by their ids, as a later request needs them: with the reasoning's seal.
 
         Not those that nothing can follow: a call that is not whole, and, when the client was not
-        told of the end, every call, since nobody answers it.
+        told of the end, every call, since nobody answers it. The calls of an answer that was cut
+        off somebody may answer.
         """
         ended_well = self.response.status in ("completed", "incomplete")
         kept: dict[str, bytes] = {}
@@ -96,6 +110,8 @@ class ResponseStream:
                     item.id in self._cut or not ended_well
                 ):
                     continue
+                case FunctionCallItem() | CustomToolCallItem() if self.response.incomplete_details:
+                    kept[item.id] = _encode(replace(item, status="incomplete"))
                 case ReasoningItem(id=id_) if id_ in self._sealed:
                     kept[id_] = _encode(replace(item, encrypted_content=self._sealed[id_]))
                 case _:
@@ -138,8 +154,9 @@ class ResponseStream:
 
     def cancel(self, usage: neutral.Usage) -> None:
         """The client has gone: what there is of the answer is all there will be."""
-        self._end_open("incomplete")
-        self._end("cancelled", usage)
+        if self.begun and self.response.status == "in_progress":
+            self._end_open("incomplete")
+            self._end("cancelled", usage)
 
     def _begin(self, model: str) -> None:
         self.begun = True
@@ -224,6 +241,7 @@ class ResponseStream:
         self.response.usage = to_usage(usage)
         if status == "completed":
             self.response.completed_at = int(time.time())
+        self.response.store = self._keep(self)
 
 
 def whole(events: Iterable[neutral.Event], stream: ResponseStream) -> bytes:
@@ -241,7 +259,10 @@ def failure_code(error: ProxyError) -> str:
 
 
 def replay(body: bytes, after: int) -> bytes:
-    """The SSE frames of a kept response, numbered above ``after``; each text is one delta."""
+    """The SSE frames of a kept response, numbered above ``after``; each text is one delta.
+
+    The last one is always among them: a stream without it is asked for again and again.
+    """
     response = msgspec.json.decode(body, type=Response)
     writer = Writer(after)
     beginning = replace(
@@ -259,7 +280,7 @@ def replay(body: bytes, after: int) -> bytes:
         replay_item(writer, item)
     status = response.status if response.status != "cancelled" else "incomplete"
     writer.write(f"response.{status}", response=response)
-    return writer.take()
+    return writer.take() or replay(body, writer.number - 2)
 
 
 def replay_item(writer: Writer, item: OutputItem) -> None:

@@ -77,10 +77,11 @@ class Toolbox:
 
     def __init__(self, specs: list[msgspec.Raw]) -> None:
         """Raises InvalidRequest."""
-        self.ignored: list[str] = []
+        self._hosted: dict[str, None] = {}
         self._origins: dict[str, Origin] = {}
         self._names: dict[tuple[str | None, str], str] = {}
         found = list(self._read(specs, "tools", None))
+        self.ignored = list(self._hosted)
         taken = {origin.name for origin, *_ in found if origin.namespace is None}
         given: list[tuple[FunctionTool, str]] = []
         for origin, function, at in found:
@@ -148,8 +149,8 @@ class Toolbox:
             elif kind == "namespace" and namespace is None:
                 inner = decode_part(_namespace, raw, here)
                 yield from introduced(inner, self._read(inner.tools, f"{here}.tools", inner))
-            elif re.fullmatch(r"[a-z0-9_]{1,64}", kind) and kind not in self.ignored:
-                self.ignored.append(kind)
+            elif re.fullmatch(r"[a-z0-9_]{1,64}", kind):
+                self._hosted[kind] = None
 
 
 def unlike(taken: set[str], name: str) -> str:
