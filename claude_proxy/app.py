@@ -144,7 +144,7 @@ def on_disconnect(request: Request, _: Exception) -> Response:
 
 async def on_crash(_: Request, __: Exception) -> Response:
     """Starlette raises the exception again after this answer; ``Front`` logs it."""
-    return error_response(ProxyError("claude-proxy has a fault; its log says more"))
+    return error_response(ProxyError(errors.OUR_FAULT))
 
 
 def by_method(path: str, endpoints: Mapping[str, Endpoint]) -> Endpoint:

@@ -212,10 +212,12 @@ async def keeping(settings: Settings, environ: Mapping[str, str]) -> AsyncGenera
 
 
 def open_store(settings: Settings, environ: Mapping[str, str]) -> Store | None:
-    if not settings.store_days:
-        return None
     try:
         path = state_directory(environ) / "responses.db"
+        if not settings.store_days:
+            if path.exists():
+                log.warning("store.left", path=str(path), note="kept earlier; delete it by hand")
+            return None
         return Store.open(path, days=settings.store_days, limit=settings.store_size)
     except (StoreUnusable, RuntimeError) as error:
         log.warning("store.unusable", reason=str(error), note="no response will be kept")

@@ -43,6 +43,7 @@ class Corrupt(Exception):
 
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
+    """SQLite's errors, and the file system's, as StoreUnusable."""
     try:
         yield
     except OSError as error:

@@ -13,6 +13,7 @@ from typing import Any, Self
 import msgspec
 from msgspec import UNSET, UnsetType
 
+OUR_FAULT = "claude-proxy has a fault; its log says more"
 # Seconds after which what is only full, or only busy, may have room again.
 RETRY_SOON = 5.0
 
@@ -201,7 +202,7 @@ class OpenAIError(msgspec.Struct):
 
 
 def openai_body(error: ProxyError) -> bytes:
-    """``{"error": {message, type, param, code}}`` as JSON."""
+    """``{"error": {message, type, param, code}}`` as JSON; of a plan's limit, with its reset."""
     detail = OpenAIErrorDetail(error.message, error.type, error.param, error.code)
     if isinstance(error, UsageLimitReached) and error.resets_at is not None:
         detail.resets_at = math.ceil(error.resets_at)

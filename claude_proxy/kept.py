@@ -19,7 +19,7 @@ Found = TypeVar("Found")
 class Kept:
     """Without a ``store``, responses cannot be fetched, but their items can be referred to.
 
-    Every reading method raises ProxyError when the store fails.
+    ``get``, ``delete``, ``context`` and ``asked`` raise ProxyError when the store fails.
     """
 
     def __init__(self, store: Store | None) -> None:

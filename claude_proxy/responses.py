@@ -12,9 +12,9 @@ from claude_proxy.body import read_body
 from claude_proxy.claude.pool import Pool
 from claude_proxy.exchange import exchange_of
 from claude_proxy.kept import Kept
-from claude_proxy.openai.body import integer
+from claude_proxy.openai.body import decode_query
 from claude_proxy.openai.responses import request as wire
-from claude_proxy.openai.responses.listing import Page, deleted, list_items
+from claude_proxy.openai.responses.listing import Page, Replay, deleted, list_items
 from claude_proxy.openai.responses.request import ENCRYPTED, Wanted
 from claude_proxy.openai.responses.response import begin
 from claude_proxy.openai.responses.stream import Keep, ResponseStream, replay, whole
@@ -23,7 +23,7 @@ from claude_proxy.store import Record
 from claude_proxy.streaming import Answering, Outgoing, event_stream, json_response
 
 
-def keeping(kept: Kept, wanted: Wanted) -> Keep:
+def keeper(kept: Kept, wanted: Wanted) -> Keep:
     """Puts a response where it can be asked for again."""
 
     def keep(stream: ResponseStream) -> bool:
@@ -65,7 +65,7 @@ class Responses:
         stream = ResponseStream(
             response,
             wanted.toolbox,
-            keeping(self._kept, wanted),
+            keeper(self._kept, wanted),
             summarises=asked.summarises,
             seals=asked.seals,
         )
@@ -86,10 +86,10 @@ class Responses:
         body = self._kept.get(id_of(request))
         if body is None:
             raise not_found(request)
-        query = request.query_params
-        if query.get("stream", "false").lower() not in ("true", "1"):
+        wanted = decode_query(request.query_params, Replay)
+        if not wanted.stream:
             return json_response(body)
-        return event_stream(replay(body, integer(query, "starting_after", -1)))
+        return event_stream(replay(body, wanted.starting_after))
 
     async def delete(self, request: Request) -> Response:
         if not self._kept.delete(id_of(request)):
@@ -97,7 +97,7 @@ class Responses:
         return json_response(deleted(id_of(request)))
 
     async def input_items(self, request: Request) -> Response:
-        page = Page.of(request.query_params)
+        page = decode_query(request.query_params, Page)
         items = self._kept.asked(id_of(request))
         if items is None:
             raise not_found(request)

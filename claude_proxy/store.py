@@ -20,7 +20,7 @@ from pathlib import Path
 from claude_proxy.database import StoreUnusable, opened, translated
 
 VERSION = 1
-MOST_AT_ONCE = 50
+MOST_AT_ONCE = 20
 # ``start``, ``asked``, ``said``: the last node before an answer's own input, of that input, and of
 # the output; NULL where nothing has come yet. The first two lie above the third or are the same,
 # so a node that is nobody's ``said`` and has no children is of no use any more.
@@ -75,7 +75,7 @@ class Record:
 class Store:
     """Keeps responses for ``days``, and only the newest that fit into ``limit`` bytes.
 
-    Every method raises StoreUnusable when the database fails; then nothing has changed.
+    Every method raises StoreUnusable when the database fails; then no response has changed half.
     """
 
     def __init__(self, db: sqlite3.Connection, path: Path, days: float, limit: int) -> None:

@@ -17,7 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from claude_proxy.claude.pool import Pool, Turn
 from claude_proxy.conversation import Event, Finished, Usage
-from claude_proxy.errors import ProxyError
+from claude_proxy.errors import OUR_FAULT, ProxyError
 from claude_proxy.exchange import Exchange
 
 log = structlog.get_logger()
@@ -68,9 +68,12 @@ class Outgoing:
                     if begun:
                         last = any(isinstance(event, Finished) for event in batch)
                         await self._body(body or KEEP_ALIVE, more=not last)
-        except ProxyError as error:
+        except ClientDisconnect:
+            raise
+        except Exception as fault:
             if not begun:
                 raise
+            error = fault if isinstance(fault, ProxyError) else our_fault(fault)
             self._exchange.fields["error"] = error.code or error.type
             await self._body(
                 translator.fail(error.named(self._exchange.params), self.usage), more=False
@@ -144,6 +147,12 @@ def json_response(body: bytes) -> Response:
 def event_stream(frames: bytes) -> Response:
     """One that is whole already."""
     return Response(frames, media_type=EVENT_STREAM, headers={"cache-control": "no-cache"})
+
+
+def our_fault(fault: Exception) -> ProxyError:
+    """A stream must not end without its end, whatever has happened."""
+    log.error("request.crashed", exc_info=fault)
+    return ProxyError(OUR_FAULT)
 
 
 class Answering(Response):

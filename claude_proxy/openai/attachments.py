@@ -8,8 +8,9 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Iterable
 
-from claude_proxy.conversation import Document, Image
+from claude_proxy.conversation import Document, Image, Text
 from claude_proxy.errors import InvalidRequest
 
 # What a file of each kind begins with; the API refuses one that is not what it is said to be.
@@ -88,3 +89,13 @@ def repaired(data: str) -> str:
     except (binascii.Error, ValueError):
         return ""
     return base64.b64encode(decoded).decode()
+
+
+def only_text(parts: Iterable[Text | Image | Document], at: str) -> str:
+    """A system message's, whose parts belong together without a gap. Raises InvalidRequest."""
+    pieces: list[str] = []
+    for index, part in enumerate(parts):
+        if not isinstance(part, Text):
+            raise InvalidRequest("A system message can hold text only", param=f"{at}[{index}]")
+        pieces.append(part.text)
+    return "".join(pieces)

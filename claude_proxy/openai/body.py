@@ -1,4 +1,4 @@
-"""A request's body: JSON into a struct, errors with the place that OpenAI would name. Pure."""
+"""A request's JSON and query into structs, errors with the place that OpenAI would name. Pure."""
 
 from __future__ import annotations
 
@@ -58,12 +58,23 @@ def invalid(problem: str, at: str = "") -> InvalidRequest:
     return InvalidRequest(f"{param}: {message}" if param else message, param=param or None)
 
 
-def integer(query: Mapping[str, str], name: str, default: int) -> int:
-    """Of a query. Raises InvalidRequest."""
+def decode_query(query: Mapping[str, str], kind: type[Request]) -> Request:
+    """Raises InvalidRequest."""
     try:
-        return msgspec.convert(query.get(name, default), int, strict=False)
+        return msgspec.convert(dict(query), kind, strict=False)
     except msgspec.ValidationError as error:
-        raise invalid(str(error), name) from None
+        raise invalid(str(error)) from None
+
+
+def refuse(offending: Mapping[str, bool]) -> None:
+    """Of a request, what is set and would change the answer's shape. Raises InvalidRequest."""
+    for param, offends in offending.items():
+        if offends:
+            raise InvalidRequest(
+                f"claude-proxy does not support this value of '{param}'",
+                param=param,
+                code="unsupported_parameter",
+            )
 
 
 def json_object(text: bytes) -> dict[str, Any]:

@@ -1,21 +1,18 @@
-"""Functions that the model may call, and schemas of answers: what both APIs have. Pure."""
+"""Functions that the model may call, and the choice among them: what both APIs have. Pure."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from typing import Any
 
 import msgspec
 
 from claude_proxy.conversation import Tool, ToolChoice, ToolUse
 from claude_proxy.errors import InvalidRequest
 from claude_proxy.openai.body import json_object
+from claude_proxy.openai.schemas import schema_object, typed
 
 NO_ARGUMENTS = '{"type":"object","properties":{}}'
-ANY_OBJECT = '{"type":"object"}'
 LONGEST_NAME = 1_024
-COMBINATIONS = ("anyOf", "oneOf", "allOf", "not")
 
 
 class FunctionTool(msgspec.Struct):
@@ -48,20 +45,6 @@ def parameters(raw: bytes, param: str) -> str:
     if raw == b"null":
         return NO_ARGUMENTS
     return typed(raw, schema_object(raw, param))
-
-
-def typed(raw: bytes, schema: dict[str, Any]) -> str:
-    """``schema`` is what ``raw`` says."""
-    if "type" in schema:
-        return raw.decode()
-    return msgspec.json.encode({"type": "object", **schema}).decode()
-
-
-def schema_object(raw: bytes, param: str) -> dict[str, Any]:
-    try:
-        return json_object(raw)
-    except ValueError as error:
-        raise InvalidRequest(f"The JSON Schema is unusable: {error}", param=param) from None
 
 
 def arguments_of(given: str, param: str) -> str:
@@ -105,22 +88,3 @@ def among(names: set[str], tools: tuple[Tool, ...], param: str) -> tuple[Tool, .
     if not left:
         raise InvalidRequest("No tool is allowed", param=param)
     return left
-
-
-def answer_schema(name: str, raw: bytes, at: str) -> str:
-    """Of an object, as OpenAI demands it, and Claude's API of a tool's. ``at``: where both stand.
-
-    Raises InvalidRequest.
-    """
-    if not re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", name):
-        raise InvalidRequest(
-            "The name must have 1 to 64 letters, digits, _ and -", param=f"{at}.name"
-        )
-    if raw == b"null":
-        return ANY_OBJECT
-    param = f"{at}.schema"
-    schema = schema_object(raw, param)
-    kind = schema.get("type", None if any(word in schema for word in COMBINATIONS) else "object")
-    if kind != "object":
-        raise InvalidRequest("The root of the schema must be an object", param=param)
-    return typed(raw, schema)

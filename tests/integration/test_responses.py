@@ -23,12 +23,18 @@ from tests.lab import (
 from tests.openai_types import problems, sequence_problems
 
 # What we say beyond OpenAI's published types, and who asks for it.
-OF_RESPONSE = frozenset({"store", "presence_penalty", "frequency_penalty"})  # Open Responses
+OF_RESPONSE = frozenset(
+    {
+        *("store", "presence_penalty", "frequency_penalty"),  # Open Responses
+        "output.status",  # of a custom call that was cut off, which must be seen
+    }
+)
 OF_EVENTS = frozenset(
     {
         *(f"response.{name}" for name in OF_RESPONSE),
         "error",  # Open Responses' form of the error event, beside OpenAI's
         "name",  # in function_call_arguments.done: OpenAI's description, not yet its package
+        "item.status",
     }
 )
 WEATHER = {
@@ -59,6 +65,7 @@ PROMPTS = {
     "namespace": "[simulate thinking=2 tool=agents__close]",
     "length": "[simulate text='cut off here' stop=max_tokens]",
     "cut call": '[simulate tool=weather input=\'{"city":"Ulm"}\' stop=max_tokens]',
+    "cut custom call": '[simulate tool=apply_patch input=\'{"input":"x"}\' stop=max_tokens]',
     "refusal": "[simulate text='I would' stop=refusal]",
 }
 

@@ -185,7 +185,6 @@ def test_a_part_that_cannot_be_taken_is_refused_at_its_place(part, place):
         ({"role": "user"}, "input[0].content"),
         ({"content": "x"}, "input[0].role"),
         ({"role": "tool", "content": "x"}, "input[0].role"),
-        (user(None), "input[0].content"),
         (user(7), "input[0].content"),
         ({"type": "item_reference"}, "input[0].id"),
         ({"type": "item_reference", "id": 7}, "input[0].id"),

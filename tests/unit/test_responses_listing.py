@@ -12,6 +12,7 @@ from openai.types import responses
 
 from claude_proxy.conversation import Reasoning
 from claude_proxy.errors import InvalidRequest
+from claude_proxy.openai.body import decode_query
 from claude_proxy.openai.responses import request as wire
 from claude_proxy.openai.responses.listing import Page, deleted, list_items
 from claude_proxy.openai.responses.reasoning import seal
@@ -84,7 +85,7 @@ def raw(items: list[Any]) -> list[bytes]:
 
 
 def listed(items: list[Any], *, seals: bool = False, **query) -> dict[str, Any]:
-    page = Page.of({name: str(value) for name, value in query.items()})
+    page = decode_query({name: str(value) for name, value in query.items()}, Page)
     kept = [json.dumps(item).encode() for item in items]
     return json.loads(list_items(RESPONSE, kept, page, seals=seals))
 
@@ -254,7 +255,6 @@ def test_behind_the_last_one_there_is_nothing():
         ({"order": "up"}, "order"),
         ({"order": ""}, "order"),
         ({"after": "msg_unknown"}, "after"),
-        ({"after": ""}, "after"),
         ({"after": "x" * 10_000}, "after"),
     ],
 )
@@ -266,7 +266,7 @@ def test_a_page_that_cannot_be_is_refused(query, param):
 
 
 def test_other_things_in_the_query_do_not_matter():
-    assert Page.of({"include[]": "x", "foo": "bar", "limit": "3"}) == Page(limit=3)
+    assert decode_query({"include[]": "x", "foo": "bar", "limit": "3"}, Page) == Page(limit=3)
 
 
 def test_a_deleted_response():

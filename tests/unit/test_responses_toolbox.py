@@ -170,7 +170,7 @@ def test_hosted_tools_are_left_out_and_named_once():
     assert [tool.name for tool in box.tools] == ["f"]
 
 
-@pytest.mark.parametrize("kind", ["", "a b", "x\r\nset-cookie: a=b", "é", "x" * 65, "A"])
+@pytest.mark.parametrize("kind", ["", "a b", "x\r\nset-cookie: a=b", "é", "x" * 65])
 def test_what_is_named_fits_into_a_header(kind):
     assert toolbox({"type": kind}).ignored == []
 

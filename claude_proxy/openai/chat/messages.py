@@ -17,7 +17,7 @@ from claude_proxy.conversation import (
     ToolResult,
 )
 from claude_proxy.errors import InvalidRequest
-from claude_proxy.openai.attachments import to_document, to_image
+from claude_proxy.openai.attachments import only_text, to_document, to_image
 from claude_proxy.openai.calls import OpenCalls
 from claude_proxy.openai.functions import arguments_of
 
@@ -159,16 +159,15 @@ def old_call_id(at: str) -> str:
 def answered(calls: OpenCalls[str], message: ResultMessage, at: str) -> str:
     """The id of the call that the message answers. Raises InvalidRequest."""
     if isinstance(message, FunctionMessage):
-        found = calls.answer(calls.first() or "")
-        if found is None:
-            raise InvalidRequest("The function message answers no open call", param=at)
-        return found[0]
-    found = calls.answer(message.tool_call_id)
+        given, param = calls.first() or "", at
+    else:
+        given, param = message.tool_call_id, f"{at}.tool_call_id"
+    found = calls.answer(given)
     if found is None:
         raise InvalidRequest(
-            f"The tool message answers '{message.tool_call_id[:100]}', which is no open "
-            "call of the assistant message before it",
-            param=f"{at}.tool_call_id",
+            f"The message answers '{given[:100]}', which is no open call of the "
+            "assistant message before it",
+            param=param,
         )
     return found[0]
 
@@ -179,15 +178,8 @@ def refuse_unanswered(calls: OpenCalls[str]) -> None:
 
 
 def plain_text(content: Content, at: str) -> str:
-    """System prompts are text; parts of one message belong together without a gap."""
-    pieces: list[str] = []
-    for index, part in enumerate(content_parts(content, at)):
-        if not isinstance(part, Text):
-            raise InvalidRequest(
-                "A system message can hold text only", param=f"{at}.content[{index}]"
-            )
-        pieces.append(part.text)
-    return "".join(pieces)
+    """Of a system message. Raises InvalidRequest."""
+    return only_text(content_parts(content, at), f"{at}.content")
 
 
 def content_parts(content: Content, at: str) -> Iterator[Text | Image | Document]:

@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from claude_proxy.conversation import Conversation, Effort, Options, Tool, ToolChoice
 from claude_proxy.errors import InvalidRequest
-from claude_proxy.openai.body import decode_body, names_beyond
+from claude_proxy.openai.body import decode_body, names_beyond, refuse
 from claude_proxy.openai.chat.messages import (
     AssistantMessage,
     ChatMessage,
@@ -108,13 +108,7 @@ def refuse_what_is_not_there(request: ChatRequest) -> None:
         and request.tool_choice not in (None, "none", "auto"),
         "web_search_options": request.web_search_options is not None,
     }
-    for param, offends in offending.items():
-        if offends:
-            raise InvalidRequest(
-                f"claude-proxy does not support this value of '{param}'",
-                param=param,
-                code="unsupported_parameter",
-            )
+    refuse(offending)
 
 
 def ignored(body: bytes, *, sampling: bool) -> list[str]:

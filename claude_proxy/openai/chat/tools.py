@@ -12,7 +12,8 @@ import msgspec
 from claude_proxy.conversation import Tool, ToolChoice
 from claude_proxy.errors import InvalidRequest
 from claude_proxy.openai import functions
-from claude_proxy.openai.functions import ANY_OBJECT, FunctionTool, answer_schema, by_mode, named
+from claude_proxy.openai.functions import FunctionTool, by_mode, named
+from claude_proxy.openai.schemas import answer_schema, plain_schema
 
 
 class ToolSpec(msgspec.Struct):
@@ -107,16 +108,8 @@ def among(
 
 def to_schema(form: ResponseFormat | None) -> str | None:
     """The JSON Schema of the answer, None for text. Raises InvalidRequest."""
-    if form is None or form.type == "text":
-        return None
-    if form.type == "json_object":
-        return ANY_OBJECT
-    if form.type != "json_schema":
-        raise InvalidRequest(
-            f"'{form.type[:50]}' is none of text, json_object, json_schema",
-            param="response_format.type",
-            code="invalid_value",
-        )
+    if form is None or form.type != "json_schema":
+        return plain_schema(form.type if form else "text", "response_format")
     if form.json_schema is None:
         raise InvalidRequest("The schema is missing", param="response_format.json_schema")
     given = form.json_schema

@@ -99,7 +99,9 @@ class OpenItem(Generic[Item]):
     def end(self, status: Status) -> Item:
         """``status`` is for those kinds of items that have one."""
         item = self.item
-        if isinstance(item, MessageItem | FunctionCallItem):
+        if isinstance(item, MessageItem | FunctionCallItem) or (
+            isinstance(item, CustomToolCallItem) and status != "completed"
+        ):
             item.status = status
         self._item_event("done")
         return item

@@ -69,7 +69,7 @@ class FreeformInput:
         return self._opened
 
     def _whole(self) -> str:
-        """A model that did not keep to the schema is passed on as it spoke."""
+        """A model that did not keep to the schema is passed on as it spoke, if that is JSON."""
         arguments = "".join(self._arguments)
         try:
             value = json.loads(arguments, strict=False)

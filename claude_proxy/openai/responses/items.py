@@ -43,14 +43,10 @@ class AudioPart(msgspec.Struct, tag_field="type", tag="input_audio"):
     pass
 
 
-class SummaryPart(msgspec.Struct, tag_field="type", tag="summary_text"):
-    text: str
-
-
 ContentPart: TypeAlias = (
     TextPart | OutputTextPart | PlainTextPart | RefusalPart | ImagePart | FilePart | AudioPart
 )
-Content: TypeAlias = str | list[ContentPart]
+Content: TypeAlias = str | list[ContentPart] | None
 
 
 class MessageItem(msgspec.Struct):
@@ -84,7 +80,7 @@ class CallOutput(msgspec.Struct, omit_defaults=True):
     """Of a function or a custom tool."""
 
     call_id: str
-    output: Content
+    output: str | list[ContentPart]
     id: str | None = None
     status: str | None = None
 
@@ -99,7 +95,7 @@ class CustomToolCallOutput(CallOutput, tag_field="type", tag="custom_tool_call_o
 
 class ReasoningItem(msgspec.Struct, tag_field="type", tag="reasoning", omit_defaults=True):
     id: str | None = None
-    summary: list[SummaryPart] | None = None
+    summary: list[msgspec.Raw] | None = None
     encrypted_content: str | None = None
 
 
@@ -138,7 +134,7 @@ _decoders: dict[str, msgspec.json.Decoder[Any]] = {
 TRACES = frozenset(
     {
         *("web_search_call", "file_search_call", "code_interpreter_call", "image_generation_call"),
-        *("mcp_list_tools", "mcp_approval_request", "mcp_approval_response"),
+        *("mcp_call", "mcp_list_tools", "mcp_approval_request", "mcp_approval_response"),
         *("tool_search_call", "tool_search_output"),
     }
 )
@@ -147,7 +143,10 @@ Find: TypeAlias = Callable[[str], bytes | None]
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """An item, the JSON that it came in, and its place in the request."""
+    """An item, the JSON that it came in, and its place in the request.
+
+    Of what was kept, that is the parameter that named it.
+    """
 
     item: Item
     raw: bytes
@@ -156,7 +155,7 @@ class Given:
 
 @dataclass(slots=True)
 class Input:
-    """``ignored``: what says nothing here, by type or place."""
+    """``ignored``: what says nothing here, by type or place; ``referred``: ids, each once."""
 
     items: list[Given] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
@@ -185,17 +184,20 @@ def leave_out_unfinished(read: Input) -> None:
     asks again for an answer that broke off.
     """
     items = list(read.items)
-    while items and is_assistants(items[-1].item):
+    while items and is_unanswered(items[-1].item):
         items.pop()
     if items:
         read.ignored += [given.at for given in read.items[len(items) :]]
         read.items = items
 
 
-def is_assistants(item: Item) -> bool:
-    return isinstance(item, ReasoningItem) or (
-        isinstance(item, MessageItem) and item.role == "assistant"
-    )
+def is_unanswered(item: Item) -> bool:
+    match item:
+        case ReasoningItem() | MessageItem(role="assistant"):
+            return True
+        case FunctionCall(status="incomplete") | CustomToolCall(status="incomplete"):
+            return True
+    return False
 
 
 def read_history(items: Iterable[bytes]) -> list[Given]:

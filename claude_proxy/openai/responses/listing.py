@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 from msgspec.structs import replace
 
 from claude_proxy.errors import InvalidRequest
-from claude_proxy.openai.body import invalid
 from claude_proxy.openai.responses.items import (
     CallOutput,
     Content,
@@ -47,20 +46,19 @@ class Page(msgspec.Struct):
     order: Literal["asc", "desc"] = "desc"
     after: str | None = None
 
-    @classmethod
-    def of(cls, query: Mapping[str, str]) -> Page:
-        """Raises InvalidRequest."""
-        try:
-            return msgspec.convert(dict(query), cls, strict=False)
-        except msgspec.ValidationError as error:
-            raise invalid(str(error)) from None
+
+class Replay(msgspec.Struct):
+    """``starting_after``: the number of the replay's own event behind which it begins."""
+
+    stream: bool = False
+    starting_after: int = -1
 
 
 class ListedMessage(msgspec.Struct, tag_field="type", tag="message"):
     id: str
     role: str
     status: str
-    content: list[Any]
+    content: list[ContentPart | OutputText]
 
 
 class ItemList(msgspec.Struct):
@@ -91,7 +89,7 @@ def list_items(response_id: str, items: Sequence[bytes], page: Page, *, seals: b
         listed[id_] = to_listed(given.item, id_, seals=seals)
     ids = list(listed) if page.order == "asc" else list(reversed(listed))
     start = 0
-    if page.after is not None:
+    if page.after:
         if page.after not in listed:
             raise InvalidRequest(f"There is no item '{page.after[:100]}' here", param="after")
         start = ids.index(page.after) + 1
@@ -113,28 +111,34 @@ def to_listed(item: Item, id_: str, *, seals: bool) -> Item | ListedMessage:
         return ReasoningItem(id_, item.summary or [], sealed)
     status = item.status or "completed"
     if isinstance(item, MessageItem):
-        content = to_content(item.content, assistant=item.role == "assistant")
+        content: list[ContentPart | OutputText] = [*parts_of(item.content)]
+        if item.role == "assistant":
+            content = said_by_the_model(item.content)
         return ListedMessage(id_, item.role, status, content)
     listed = replace(item, id=id_, status=status)
     if isinstance(listed, FunctionCall):
         listed.arguments = listed.arguments or ""
     elif isinstance(listed, CallOutput) and not isinstance(listed.output, str):
-        listed.output = to_content(listed.output, assistant=False)
+        listed.output = parts_of(listed.output)
     return listed
 
 
-def to_content(content: Content, *, assistant: bool) -> list[Any]:
-    parts = [TextPart(content)] if isinstance(content, str) else content
-    return [to_part(part, assistant=assistant) for part in parts]
+def parts_of(content: Content) -> list[ContentPart]:
+    """In the form that OpenAI's schema has for input."""
+    parts = [TextPart(content)] if isinstance(content, str) else content or []
+    return [to_input(part) for part in parts]
 
 
-def to_part(part: ContentPart, *, assistant: bool) -> Any:
+def to_input(part: ContentPart) -> ContentPart:
     match part:
-        case RefusalPart(refusal=text) if not assistant:
+        case TextPart(text=text) | RefusalPart(refusal=text):
             return TextPart(text)
-        case TextPart(text=text):
-            return OutputText(text) if assistant else TextPart(text)
         case ImagePart(image_url=url, detail=detail):
             return ImagePart(url, detail or "auto")
         case _:
             return part
+
+
+def said_by_the_model(content: Content) -> list[ContentPart | OutputText]:
+    parts = [TextPart(content)] if isinstance(content, str) else content or []
+    return [OutputText(part.text) if isinstance(part, TextPart) else part for part in parts]

@@ -16,7 +16,7 @@ from claude_proxy.conversation import (
     ToolResult,
 )
 from claude_proxy.errors import InvalidRequest
-from claude_proxy.openai.attachments import to_document, to_image
+from claude_proxy.openai.attachments import only_text, to_document, to_image
 from claude_proxy.openai.calls import OpenCalls
 from claude_proxy.openai.functions import arguments_of
 from claude_proxy.openai.responses import freeform
@@ -52,15 +52,9 @@ def is_system(item: MessageItem) -> bool:
 
 def plain_text(given: Given) -> str:
     """Of a system message. Raises InvalidRequest."""
-    pieces: list[str] = []
     assert isinstance(given.item, MessageItem)  # noqa: S101 - see ``leading``
-    for index, part in enumerate(content_parts(given.item.content, given.at + ".content")):
-        if not isinstance(part, Text):
-            raise InvalidRequest(
-                "A system message can hold text only", param=f"{given.at}.content[{index}]"
-            )
-        pieces.append(part.text)
-    return "".join(pieces)
+    at = f"{given.at}.content"
+    return only_text(content_parts(given.item.content, at), at)
 
 
 @dataclass(slots=True)
@@ -121,9 +115,9 @@ class Runs:
         try:
             part = to_call(call, at, self._toolbox)
         except InvalidRequest:
-            if is_cut:
-                return
-            raise
+            if not is_cut:
+                raise
+            part = ToolCall(call.call_id, self._toolbox.name(call.name, call.namespace), "{}")
         run = self._of("assistant")
         run.parts.append(part)
         place = OpenCall(len(self._runs) - 1, part, at, is_cut)
@@ -169,7 +163,7 @@ def content_parts(content: Content, at: str) -> Iterator[Text | Image | Document
     if isinstance(content, str):
         yield Text(content)
         return
-    for index, part in enumerate(content):
+    for index, part in enumerate(content or ()):
         here = f"{at}[{index}]"
         match part:
             case TextPart(text=text) | RefusalPart(refusal=text):

@@ -14,9 +14,8 @@ import msgspec
 from msgspec import Meta
 
 from claude_proxy.conversation import Conversation, Effort, Options
-from claude_proxy.errors import InvalidRequest, NotFound
-from claude_proxy.openai.body import MOST_NAMES, decode_body, decode_part, names_beyond
-from claude_proxy.openai.functions import ANY_OBJECT, answer_schema
+from claude_proxy.errors import NotFound
+from claude_proxy.openai.body import MOST_NAMES, decode_body, decode_part, names_beyond, refuse
 from claude_proxy.openai.responses.items import (
     Find,
     Given,
@@ -26,10 +25,19 @@ from claude_proxy.openai.responses.items import (
 )
 from claude_proxy.openai.responses.messages import leading, plain_text, to_messages
 from claude_proxy.openai.responses.toolbox import ChoiceSpec, Toolbox
+from claude_proxy.openai.schemas import answer_schema, plain_schema
 
 # What the errors of a conversation name, as this API calls it.
 PARAMS = {"messages": "input", "schema": "text.format.schema"}
 ENCRYPTED = "reasoning.encrypted_content"
+UNAVAILABLE = frozenset(
+    {
+        *("message.output_text.logprobs", "message.input_image.image_url"),
+        *("web_search_call.action.sources", "web_search_call.results"),
+        *("file_search_call.results", "code_interpreter_call.outputs"),
+        "computer_call_output.output.image_url",
+    }
+)
 Key = Annotated[str, Meta(max_length=64)]
 
 
@@ -39,6 +47,10 @@ class ReasoningConfig(msgspec.Struct):
     effort: Effort | None = None
     summary: Literal["auto", "concise", "detailed"] | None = None
     generate_summary: Literal["auto", "concise", "detailed"] | None = None
+
+    @property
+    def shown(self) -> str | None:
+        return self.summary or self.generate_summary
 
 
 class TextFormat(msgspec.Struct):
@@ -91,8 +103,7 @@ class ResponsesRequest(msgspec.Struct):
 
     @property
     def summarises(self) -> bool:
-        given = self.reasoning or ReasoningConfig()
-        return (given.summary or given.generate_summary) is not None
+        return (self.reasoning or ReasoningConfig()).shown is not None
 
     @property
     def seals(self) -> bool:
@@ -103,8 +114,8 @@ EFFECTIVE = frozenset(
     {
         *("input", "model", "instructions", "stream", "stream_options", "store"),
         *("previous_response_id", "tools", "tool_choice", "parallel_tool_calls", "reasoning"),
-        *("text", "max_output_tokens", "top_logprobs", "truncation", "include", "metadata"),
-        "background",
+        *("text", "max_output_tokens", "include", "metadata"),
+        *("truncation", "background", "top_logprobs"),  # what is left of them asks for nothing
     }
 )
 _decoder = msgspec.json.Decoder(ResponsesRequest)
@@ -114,19 +125,14 @@ _choice = msgspec.json.Decoder(str | ChoiceSpec | None)
 def decode(body: bytes) -> ResponsesRequest:
     """Raises InvalidRequest with OpenAI's ``param`` path."""
     request = decode_body(_decoder, body)
-    not_there = {
-        "background": bool(request.background),
-        "conversation": request.conversation is not None,
-        "prompt": request.prompt is not None,
-        "top_logprobs": bool(request.top_logprobs),
-    }
-    for param, offends in not_there.items():
-        if offends:
-            raise InvalidRequest(
-                f"claude-proxy does not support this value of '{param}'",
-                param=param,
-                code="unsupported_parameter",
-            )
+    refuse(
+        {
+            "background": bool(request.background),
+            "conversation": request.conversation is not None,
+            "prompt": request.prompt is not None,
+            "top_logprobs": bool(request.top_logprobs),
+        }
+    )
     return request
 
 
@@ -167,6 +173,8 @@ def ignored(wanted: Wanted, body: bytes, *, sampling: bool) -> list[str]:
     names = names_beyond(effective, body)
     text = wanted.request.text
     names += ["text.verbosity"] if text is not None and text.verbosity is not None else []
+    names += ["truncation"] if wanted.request.truncation == "auto" else []
+    names += [f"include.{one}" for one in wanted.request.include or () if one in UNAVAILABLE]
     names += [f"tools.{kind}" for kind in wanted.toolbox.ignored]
     return [*names, *dict.fromkeys(wanted.given.ignored)][:MOST_NAMES]
 
@@ -201,15 +209,7 @@ def to_conversation(wanted: Wanted, model: str, *, sampling: bool) -> Conversati
 
 def to_schema(text: TextConfig | None) -> str | None:
     """The JSON Schema of the answer, None for text. Raises InvalidRequest."""
-    form = (text or TextConfig()).format
-    if form is None or form.type == "text":
-        return None
-    if form.type == "json_object":
-        return ANY_OBJECT
-    if form.type != "json_schema":
-        raise InvalidRequest(
-            f"'{form.type[:50]}' is none of text, json_object, json_schema",
-            param="text.format.type",
-            code="invalid_value",
-        )
-    return answer_schema(form.name or "", bytes(form.schema), "text.format")
+    form = (text or TextConfig()).format or TextFormat()
+    if form.type == "json_schema":
+        return answer_schema(form.name or "", bytes(form.schema), "text.format")
+    return plain_schema(form.type, "text.format")

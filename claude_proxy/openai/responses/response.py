@@ -14,7 +14,6 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from claude_proxy import conversation as neutral
-from claude_proxy.conversation import Effort
 from claude_proxy.openai.responses.request import ReasoningConfig, ResponsesRequest, TextConfig
 
 Status: TypeAlias = Literal["in_progress", "completed", "incomplete", "failed", "cancelled"]
@@ -54,7 +53,7 @@ class FunctionCallItem(msgspec.Struct, tag_field="type", tag="function_call"):
 
 
 class CustomToolCallItem(msgspec.Struct, tag_field="type", tag="custom_tool_call"):
-    """It has a status only where it is kept for later."""
+    """OpenAI's schema gives it no status; it has one where it is cut off, which must be seen."""
 
     id: str
     call_id: str
@@ -172,9 +171,7 @@ def begin(request: ResponsesRequest, *, kept: bool) -> Response:
 
 
 def reasoning_echo(given: ReasoningConfig) -> Raw:
-    effort = given.effort.value if isinstance(given.effort, Effort) else None
-    summary = given.summary or given.generate_summary
-    return Raw(_encode({"effort": effort, "summary": summary}))
+    return Raw(_encode({"effort": given.effort, "summary": given.shown}))
 
 
 def choice_echo(raw: bytes) -> Raw:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 import msgspec
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from claude_proxy import conversation as neutral
@@ -86,10 +87,9 @@ class ResponseStream:
         self.begun = False
         self._writer = Writer()
         self._open: AnyOpenItem | None = None
-        self._freeform: FreeformInput | None = None
+        self._freeform = FreeformInput()
         self._thought: list[str] = []
         self._sealed: dict[str, str] = {}
-        self._cut: set[str] = set()
 
     @property
     def body(self) -> bytes:
@@ -98,17 +98,14 @@ class ResponseStream:
     def kept(self) -> dict[str, bytes]:
         """The items by their ids, as a later request needs them: with the reasoning's seal.
 
-        Not those that nothing can follow: a call that is not whole, and, when the client was not
-        told of the end, every call, since nobody answers it. The calls of an answer that was cut
-        off somebody may answer.
+        Not the calls of an answer whose end the client was not told of, since nobody answers
+        them; those of one that was cut off are marked, as somebody may.
         """
         ended_well = self.response.status in ("completed", "incomplete")
         kept: dict[str, bytes] = {}
         for item in self.response.output:
             match item:
-                case FunctionCallItem() | CustomToolCallItem() if (
-                    item.id in self._cut or not ended_well
-                ):
+                case FunctionCallItem() | CustomToolCallItem() if not ended_well:
                     continue
                 case FunctionCallItem() | CustomToolCallItem() if self.response.incomplete_details:
                     kept[item.id] = _encode(replace(item, status="incomplete"))
@@ -143,10 +140,7 @@ class ResponseStream:
         not whole is not ``done``: Codex would take it for its history and come back with it.
         """
         self._open = None
-        detail = ErrorDetail(error.type, error.code, error.message, error.param)
-        self._writer.write(
-            "error", code=error.code, message=error.message, param=error.param, error=detail
-        )
+        write_error(self._writer, ErrorDetail(error.type, error.code, error.message, error.param))
         self.response.error = ResponseError(failure_code(error), error.message)
         self._end("failed", usage)
         self._writer.write("response.failed", response=self.response)
@@ -192,7 +186,7 @@ class ResponseStream:
     def _begin_call(self, call: ToolCallStarted) -> None:
         self._end_open("completed")
         origin = self._toolbox.origin(call.name)
-        namespace = origin.namespace if origin.namespace is not None else msgspec.UNSET
+        namespace = origin.namespace if origin.namespace is not None else UNSET
         if origin.custom:
             self._freeform = FreeformInput()
             custom = CustomToolCallItem(new_id("ctc"), call.id, origin.name, "", namespace)
@@ -206,30 +200,28 @@ class ResponseStream:
     def _say_arguments(self, piece: str) -> None:
         if isinstance(self._open, OpenFunctionCall):
             self._open.say(piece)
-        elif isinstance(self._open, OpenCustomToolCall) and self._freeform is not None:
+        elif isinstance(self._open, OpenCustomToolCall):
             self._open.say(self._freeform.feed(piece))
 
     def _end_open(self, status: Status) -> None:
         item, self._open = self._open, None
         if item is None:
             return
-        if isinstance(item, OpenCustomToolCall) and self._freeform is not None:
+        if isinstance(item, OpenCustomToolCall):
             item.say(self._freeform.end())
         if isinstance(item, OpenReasoning) and self._seals and item.item.id in self._sealed:
             item.item.encrypted_content = self._sealed[item.item.id]
-        if status != "completed":
-            self._cut.add(item.item.id)
         self.response.output.append(item.end(status))
 
     def _finish(self, finished: Finished) -> None:
         details = INCOMPLETE.get(finished.reason)
         status: Status = "completed" if details is None else "incomplete"
-        spoken = any(not isinstance(item, ReasoningItem) for item in self.response.output)
+        if not isinstance(self._open, OpenMessage):
+            self._end_open(status)
+        silent = all(isinstance(item, ReasoningItem) for item in self.response.output)
         if finished.refusal is not None:
-            if not isinstance(self._open, OpenMessage):
-                self._end_open(status)
             self._message().refuse(finished.refusal)
-        elif details is None and not spoken and self._open is None:
+        elif details is None and silent:
             self._message().say("")  # clients look for a message, even for one that says nothing
         self._end_open(status)
         self.response.incomplete_details = details
@@ -258,6 +250,11 @@ def failure_code(error: ProxyError) -> str:
     return "invalid_prompt" if error.status in (400, 413) else "server_error"
 
 
+def write_error(writer: Writer, error: ErrorDetail) -> None:
+    """In OpenAI's form and in Open Responses', of which each client knows one."""
+    writer.write("error", code=error.code, message=error.message, param=error.param, error=error)
+
+
 def replay(body: bytes, after: int) -> bytes:
     """The SSE frames of a kept response, numbered above ``after``; each text is one delta.
 
@@ -278,6 +275,9 @@ def replay(body: bytes, after: int) -> bytes:
         writer.write(kind, response=beginning)
     for item in response.output:
         replay_item(writer, item)
+    if response.error is not None:
+        code, message = response.error.code, response.error.message
+        write_error(writer, ErrorDetail("server_error", code, message, None))
     status = response.status if response.status != "cancelled" else "incomplete"
     writer.write(f"response.{status}", response=response)
     return writer.take() or replay(body, writer.number - 2)
@@ -305,6 +305,6 @@ def replay_item(writer: Writer, item: OutputItem) -> None:
             call.say(item.arguments)
             call.end(item.status)
         case CustomToolCallItem():
-            custom = OpenCustomToolCall(writer, replace(item, input=""))
+            custom = OpenCustomToolCall(writer, replace(item, input="", status=UNSET))
             custom.say(item.input)
-            custom.end("completed")
+            custom.end("completed" if item.status is UNSET else item.status)

@@ -120,7 +120,8 @@ class Toolbox:
         names = self._chosen(spec)
         if spec.type == "namespace" or not names:
             raise InvalidRequest(
-                f"A tool of type '{spec.type[:50]}' cannot be had here, so none can be forced",
+                f"A tool_choice of type '{spec.type[:50]}' cannot be had here: name a function or "
+                "a custom tool",
                 param="tool_choice",
                 code="unsupported_value",
             )
@@ -149,7 +150,7 @@ class Toolbox:
             elif kind == "namespace" and namespace is None:
                 inner = decode_part(_namespace, raw, here)
                 yield from introduced(inner, self._read(inner.tools, f"{here}.tools", inner))
-            elif re.fullmatch(r"[a-z0-9_]{1,64}", kind):
+            elif re.fullmatch(r"[\w.-]{1,64}", kind, re.ASCII):
                 self._hosted[kind] = None
 
 
