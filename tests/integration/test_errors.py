@@ -325,3 +325,31 @@ def test_every_response_has_its_headers(daemon):
     assert mine.headers["x-request-id"] == "mine-1"
     odd = daemon.client.get("/health", headers={"x-request-id": "a b" * 100})
     assert odd.headers["x-request-id"].startswith("req_")
+
+
+BROKEN = """
+import claude_proxy.conversation as conversation
+for module in ("openai.chat.completion", "openai.responses.stream"):
+    stream = __import__(f"claude_proxy.{module}", fromlist=["x"])
+    cls = getattr(stream, "ChunkStream", None) or stream.ResponseStream
+    def feed(self, event, feed=cls.feed):
+        if isinstance(event, conversation.TextDelta) and "three" in event.text:
+            raise ValueError("a fault")
+        return feed(self, event)
+    cls.feed = feed
+"""
+
+
+@pytest.mark.parametrize("ask", ["chat", "respond"])
+def test_a_fault_of_our_own_ends_a_stream_as_any_failure(start, tmp_path, ask):
+    """A stream without its end would be asked for again and again."""
+    (tmp_path / "sitecustomize.py").write_text(BROKEN)
+    daemon = start(env={"PYTHONPATH": str(tmp_path)})
+    paced = "[simulate text='one two three four' delay_ms=50]"
+    answer = getattr(daemon, ask)(paced, stream=True)
+    assert "one" in answer.text
+    last = sse(answer.text)[-1]
+    error = last["error"] if ask == "chat" else last["response"]["error"]
+    assert "has a fault" in error["message"]
+    assert "ValueError: a fault" in daemon.log.wait_for("request.crashed")["exception"]
+    assert getattr(daemon, ask)("fine").status_code == 200
