@@ -93,9 +93,10 @@ def opened(path: Path, schema: str, version: int) -> sqlite3.Connection:
 def connected(path: Path, schema: str, version: int) -> sqlite3.Connection:
     """Ready for use. Raises Corrupt, OSError, StoreUnusable, sqlite3.Error."""
     make_private(path)
-    db = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
+    db = sqlite3.connect(path, timeout=OPEN_PATIENCE, isolation_level=None)
     try:
         prepare(db, path, schema, version)
+        db.execute(f"PRAGMA busy_timeout = {round(PATIENCE * 1_000)}")
     except Exception as error:
         db.close()
         # The lowest byte is the kind of error, the others only say more of it.

@@ -20,7 +20,7 @@ from pathlib import Path
 from claude_proxy.database import StoreUnusable, opened, translated
 
 VERSION = 1
-MOST_AT_ONCE = 20
+LONGEST_REMOVAL = 0.05  # seconds, in which nothing else is done
 # ``start``, ``asked``, ``said``: the last node before an answer's own input, of that input, and of
 # the output; NULL where nothing has come yet. The first two lie above the third or are the same,
 # so a node that is nobody's ``said`` and has no children is of no use any more.
@@ -110,7 +110,8 @@ class Store:
                 "INSERT OR REPLACE INTO output (id, response, node) VALUES (?, ?, ?)",
                 zip(record.said, repeat(record.id), nodes[asked + 1 :], strict=False),
             )
-            self._make_room(record.id)
+            while self._is_too_large():
+                self._remove_oldest(kept=record.id)
 
     def get(self, id_: str) -> bytes | None:
         """The response's body."""
@@ -142,16 +143,22 @@ class Store:
         return found
 
     def expire(self) -> bool:
-        """Removes some of what is too old, or too much; whether there may be more of it.
+        """Removes some of what is too old, or too much; whether there is more of it.
 
         Not all at once, which could take seconds.
         """
-        outdated = "SELECT id FROM response WHERE created < ? LIMIT ?"
+        outdated = "SELECT id FROM response WHERE created < ? LIMIT 1"
+        deadline = time.monotonic() + LONGEST_REMOVAL
+        more = True
         with self._change() as db:
-            found = db.execute(outdated, (self._oldest(), MOST_AT_ONCE)).fetchall()
-            for (id_,) in found:
-                self._remove(id_)
-            more = self._make_room("") or len(found) == MOST_AT_ONCE
+            while more and time.monotonic() < deadline:
+                found = db.execute(outdated, (self._oldest(),)).fetchone()
+                if found is not None:
+                    self._remove(found[0])
+                elif self._is_too_large():
+                    self._remove_oldest(kept="")
+                else:
+                    more = False
         if not more:
             self._empty_log()
         return more
@@ -194,17 +201,12 @@ class Store:
         while ends:
             ends = self._db.execute(PRUNE, ends[0]).fetchall()
 
-    def _make_room(self, kept: str) -> bool:
-        """Removes some of the oldest; whether it still takes too much."""
+    def _remove_oldest(self, kept: str) -> None:
         oldest = "SELECT id FROM response WHERE id != ? ORDER BY created, rowid LIMIT 1"
-        for _ in range(MOST_AT_ONCE):
-            if not self._is_too_large():
-                return False
-            found = self._db.execute(oldest, (kept,)).fetchone()
-            if found is None:
-                raise self._too_small()
-            self._remove(found[0])
-        return self._is_too_large()
+        found = self._db.execute(oldest, (kept,)).fetchone()
+        if found is None:
+            raise self._too_small()
+        self._remove(found[0])
 
     def _is_too_large(self) -> bool:
         used = self._number("page_count") - self._number("freelist_count")

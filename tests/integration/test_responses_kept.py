@@ -197,6 +197,15 @@ def test_a_reference_is_resolved_once(daemon, tag):
     assert "Duplicate item" in answer.json()["error"]["message"]
 
 
+def test_reasoning_is_looked_up_once(daemon, simulator, tag):
+    first = daemon.respond(f"{tag} [simulate thinking=2 text=one]").json()["output"]
+    user = {"role": "user", "content": tag}
+    answer = daemon.respond([user, *first[:1] * 5, first[1], {"role": "user", "content": "on"}])
+    assert answer.status_code == 200
+    turn = turns_upstream(simulator.requests(tag)[-1]["body"])[1]
+    assert [block["type"] for block in turn[1]] == ["thinking", "text"]
+
+
 @pytest.mark.parametrize("tool", ["look", "patch"])
 @pytest.mark.parametrize("stop", ["max_tokens", "refusal"])
 def test_nobody_has_to_answer_the_calls_of_an_answer_that_was_cut_off(daemon, tag, tool, stop):

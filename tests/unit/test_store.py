@@ -765,7 +765,7 @@ def test_what_sqlite_cannot_open_is_not_taken_for_corrupt(open_store, path):
 
 
 def test_one_that_another_locks_for_good_is_not_taken_for_corrupt(open_store, path, monkeypatch):
-    monkeypatch.setattr(database, "PATIENCE", 0.01)
+    monkeypatch.setattr(database, "OPEN_PATIENCE", 0.01)
     path.parent.mkdir()
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("CREATE TABLE foreign_one (x)")

@@ -164,11 +164,8 @@ def answered(calls: OpenCalls[str], message: ResultMessage, at: str) -> str:
         given, param = message.tool_call_id, f"{at}.tool_call_id"
     found = calls.answer(given)
     if found is None:
-        raise InvalidRequest(
-            f"The message answers '{given[:100]}', which is no open call of the "
-            "assistant message before it",
-            param=param,
-        )
+        problem = f"'{given[:100]}' is no open call of the assistant message before it"
+        raise InvalidRequest(problem, param=param)
     return found[0]
 
 

@@ -216,8 +216,9 @@ def add(read: Input, raw: bytes, at: str, find: Find) -> None:
     elif isinstance(kind, str) and kind in _decoders:
         item = decode_part(_decoders[kind], raw, at)
         if isinstance(item, ReasoningItem) and item.id and not item.encrypted_content:
-            known = find(item.id)
+            known = None if item.id in read.referred else find(item.id)
             if known is not None and _head.decode(known).type == kind:
+                read.referred.add(item.id)
                 raw, item = known, _decoders[kind].decode(known)
         read.items.append(Given(item, raw, at))
     elif isinstance(kind, str) and kind in TRACES:

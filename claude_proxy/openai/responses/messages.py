@@ -103,12 +103,16 @@ class Runs:
 
     def messages(self) -> list[Message]:
         """Raises InvalidRequest when a call has no result, unless its answer was cut off."""
+        idle: set[int] = set()
         for id_, call in self._calls:
             if not call.is_cut:
                 message = f"No tool output found for function call {id_[:100]}."
                 raise InvalidRequest(message, param=call.at)
-            self._runs[call.run].parts.remove(call.part)
-        return [Message(run.role, (*run.results, *run.parts)) for run in self._runs]
+            idle.add(id(call.part))
+        return [
+            Message(run.role, (*run.results, *(part for part in run.parts if id(part) not in idle)))
+            for run in self._runs
+        ]
 
     def _call(self, call: FunctionCall | CustomToolCall, at: str) -> None:
         is_cut = call.status == "incomplete"
