@@ -91,9 +91,7 @@ class Api:
         exchange.fields |= {"model": model, "stream": bool(wanted.stream)}
         turn = self._pool.turn(chat.to_conversation(wanted, model, sampling=sampling))
         functions = bool(wanted.functions)
-        headers = {}
-        if without_effect := chat.ignored(body, sampling=sampling):
-            headers["x-claude-proxy-ignored"] = ", ".join(without_effect)
+        ignored = chat.ignored(body, sampling=sampling)
 
         async def write(outgoing: Outgoing) -> None:
             if wanted.stream:
@@ -107,7 +105,7 @@ class Api:
                     lambda events: completion.to_completion(fold(events), functions=functions)
                 )
 
-        return Answering(lambda send: Outgoing(self._pool, turn, exchange, send, headers), write)
+        return Answering(lambda send: Outgoing(self._pool, turn, exchange, send, ignored), write)
 
 
 def on_http_exception(request: Request, error: Exception) -> Response:

@@ -58,9 +58,7 @@ class Responses:
         wanted = wire.resolve(asked, self._kept.item, self._kept.context)
         conversation = wire.to_conversation(wanted, model, sampling=sampling)
         turn = self._pool.turn(conversation)
-        headers = {}
-        if without_effect := wire.ignored(wanted, body, sampling=sampling):
-            headers["x-claude-proxy-ignored"] = ", ".join(without_effect)
+        ignored = wire.ignored(wanted, body, sampling=sampling)
         response = begin(asked, kept=asked.keeps and self._kept.stores)
         stream = ResponseStream(
             response,
@@ -80,7 +78,7 @@ class Responses:
                 stream.cancel(outgoing.usage)
                 raise
 
-        return Answering(lambda send: Outgoing(self._pool, turn, exchange, send, headers), write)
+        return Answering(lambda send: Outgoing(self._pool, turn, exchange, send, ignored), write)
 
     async def get(self, request: Request) -> Response:
         body = self._kept.get(id_of(request))

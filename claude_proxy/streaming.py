@@ -6,7 +6,7 @@ The status line waits for the model's first event, so that an early failure keep
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from typing import Protocol
 
@@ -41,13 +41,14 @@ class Outgoing:
     """Runs one turn and sends it; notes in ``exchange`` what the log line needs."""
 
     def __init__(
-        self, pool: Pool, turn: Turn, exchange: Exchange, send: Send, headers: dict[str, str]
+        self, pool: Pool, turn: Turn, exchange: Exchange, send: Send, ignored: Sequence[str]
     ) -> None:
+        """``ignored``: what the client has set and what has no effect, which it is told."""
         self._pool = pool
         self._turn = turn
         self._exchange = exchange
         self._send = send
-        self._headers = headers
+        self._ignored = ignored
         self.sent = False
 
     @property
@@ -120,7 +121,9 @@ class Outgoing:
             }
 
     async def _start(self, media_type: str, length: int | None = None) -> None:
-        headers = {"content-type": media_type, "cache-control": "no-cache", **self._headers}
+        headers = {"content-type": media_type, "cache-control": "no-cache"}
+        if self._ignored:
+            headers["x-claude-proxy-ignored"] = ", ".join(self._ignored)
         if length is not None:
             headers["content-length"] = str(length)
         raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
