@@ -31,7 +31,7 @@ def keeper(kept: Kept, wanted: Wanted) -> Keep:
         record = Record(
             id=response.id,
             created=response.created_at,
-            body=stream.body,
+            body=stream.body if response.store else b"",  # only the store asks for it
             history=[given.raw for given in wanted.history],
             asked=[given.raw for given in wanted.given.items],
             said=stream.kept(),

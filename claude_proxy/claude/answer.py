@@ -152,7 +152,7 @@ class Answer:
             case "content_block_start" if block is not None:
                 self._begin_thought(block)
             case "content_block_stop":
-                return [*self._end_thought(), *self._end_call()]
+                return self._end_block()
             case "message_stop" if self._spoken and self._failure.kind is None:
                 self.goes_on_by_itself = True
                 raise BadUpstream(BROKE_OFF)
@@ -161,7 +161,7 @@ class Answer:
             case "message_delta" if delta is not None and delta.stop_reason is not None:
                 self._expect_start()
                 finished = self._finish(delta.stop_reason, delta.stop_details, event.usage)
-                return [*self._end_thought(), *self._end_call(), finished]
+                return [*self._end_block(), finished]
         return []
 
     def _delta(self, delta: Delta) -> list[Event]:
@@ -200,9 +200,10 @@ class Answer:
             self._expect_start()
             self._thought = ReasoningDone(block.data, redacted=redacted)
 
-    def _end_thought(self) -> list[Event]:
+    def _end_block(self) -> list[Event]:
         thought, self._thought = self._thought, None
-        return [] if thought is None else [thought]
+        thoughts = [] if thought is None else [thought]
+        return [*thoughts, *self._end_call()]
 
     def _end_call(self) -> list[Event]:
         """A call without arguments comes without any text; a client expects an object."""

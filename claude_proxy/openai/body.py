@@ -15,6 +15,7 @@ Request = TypeVar("Request")
 LONGEST_MESSAGE = 500
 MOST_NAMES = 32
 DEEPEST = 100
+SAMPLING = frozenset({"temperature", "top_p"})
 _keys = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -94,8 +95,12 @@ def json_object(text: bytes) -> dict[str, Any]:
     raise ValueError(f"nested deeper than {DEEPEST} levels")
 
 
-def names_beyond(effective: frozenset[str], body: bytes) -> list[str]:
-    """The top-level fields that the client has set and that are not among ``effective``."""
+def names_beyond(effective: frozenset[str], body: bytes, *, sampling: bool) -> list[str]:
+    """The top-level fields that the client has set and that are not among ``effective``.
+
+    ``sampling``: whether SAMPLING has an effect, too.
+    """
+    effective |= SAMPLING if sampling else frozenset()
     return [
         name
         for name, value in _keys.decode(body).items()

@@ -113,8 +113,7 @@ def refuse_what_is_not_there(request: ChatRequest) -> None:
 
 def ignored(body: bytes, *, sampling: bool) -> list[str]:
     """Names of what the client has set and what has no effect; ``sampling`` is forwarded."""
-    effective = EFFECTIVE | {"temperature", "top_p"} if sampling else EFFECTIVE
-    return names_beyond(effective, body)
+    return names_beyond(EFFECTIVE, body, sampling=sampling)
 
 
 def to_conversation(request: ChatRequest, model: str, *, sampling: bool) -> Conversation:

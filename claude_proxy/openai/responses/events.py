@@ -6,7 +6,7 @@ end, and so knows its final form. Live answers and replays of kept ones are writ
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -184,28 +184,31 @@ class OpenReasoning(OpenItem[ReasoningItem]):
         self._write(kind, summary_index=0, **fields)
 
 
-class OpenFunctionCall(OpenItem[FunctionCallItem]):
-    def say(self, arguments: str) -> None:
-        if arguments:
-            self._pieces.append(arguments)
-            self._write("function_call_arguments.delta", delta=arguments)
+class OpenCall(OpenItem[Item]):
+    KIND: ClassVar[str]
+
+    def say(self, text: str) -> None:
+        if text:
+            self._pieces.append(text)
+            self._write(f"{self.KIND}.delta", delta=text)
+
+
+class OpenFunctionCall(OpenCall[FunctionCallItem]):
+    KIND = "function_call_arguments"
 
     def end(self, status: Status) -> FunctionCallItem:
         item = self.item
         item.arguments = "".join(self._pieces)
-        self._write("function_call_arguments.done", name=item.name, arguments=item.arguments)
+        self._write(f"{self.KIND}.done", name=item.name, arguments=item.arguments)
         return super().end(status)
 
 
-class OpenCustomToolCall(OpenItem[CustomToolCallItem]):
-    def say(self, text: str) -> None:
-        if text:
-            self._pieces.append(text)
-            self._write("custom_tool_call_input.delta", delta=text)
+class OpenCustomToolCall(OpenCall[CustomToolCallItem]):
+    KIND = "custom_tool_call_input"
 
     def end(self, status: Status) -> CustomToolCallItem:
         self.item.input = "".join(self._pieces)
-        self._write("custom_tool_call_input.done", input=self.item.input)
+        self._write(f"{self.KIND}.done", input=self.item.input)
         return super().end(status)
 
 

@@ -58,7 +58,7 @@ class ListedMessage(msgspec.Struct, tag_field="type", tag="message"):
     id: str
     role: str
     status: str
-    content: list[ContentPart | OutputText]
+    content: Sequence[ContentPart | OutputText]
 
 
 class ItemList(msgspec.Struct):
@@ -111,10 +111,8 @@ def to_listed(item: Item, id_: str, *, seals: bool) -> Item | ListedMessage:
         return ReasoningItem(id_, item.summary or [], sealed)
     status = item.status or "completed"
     if isinstance(item, MessageItem):
-        content: list[ContentPart | OutputText] = [*parts_of(item.content)]
-        if item.role == "assistant":
-            content = said_by_the_model(item.content)
-        return ListedMessage(id_, item.role, status, content)
+        listed_parts = said_by_the_model if item.role == "assistant" else parts_of
+        return ListedMessage(id_, item.role, status, listed_parts(item.content))
     listed = replace(item, id=id_, status=status)
     if isinstance(listed, FunctionCall):
         listed.arguments = listed.arguments or ""
@@ -123,10 +121,13 @@ def to_listed(item: Item, id_: str, *, seals: bool) -> Item | ListedMessage:
     return listed
 
 
+def as_list(content: Content) -> Sequence[ContentPart]:
+    return [TextPart(content)] if isinstance(content, str) else content or ()
+
+
 def parts_of(content: Content) -> list[ContentPart]:
     """In the form that OpenAI's schema has for input."""
-    parts = [TextPart(content)] if isinstance(content, str) else content or []
-    return [to_input(part) for part in parts]
+    return [to_input(part) for part in as_list(content)]
 
 
 def to_input(part: ContentPart) -> ContentPart:
@@ -140,5 +141,6 @@ def to_input(part: ContentPart) -> ContentPart:
 
 
 def said_by_the_model(content: Content) -> list[ContentPart | OutputText]:
-    parts = [TextPart(content)] if isinstance(content, str) else content or []
-    return [OutputText(part.text) if isinstance(part, TextPart) else part for part in parts]
+    return [
+        OutputText(part.text) if isinstance(part, TextPart) else part for part in as_list(content)
+    ]

@@ -169,8 +169,7 @@ def resolve(
 
 def ignored(wanted: Wanted, body: bytes, *, sampling: bool) -> list[str]:
     """Names of what the client has set and what has no effect; ``sampling`` is forwarded."""
-    effective = EFFECTIVE | {"temperature", "top_p"} if sampling else EFFECTIVE
-    names = names_beyond(effective, body)
+    names = names_beyond(EFFECTIVE, body, sampling=sampling)
     text = wanted.request.text
     names += ["text.verbosity"] if text is not None and text.verbosity is not None else []
     names += ["truncation"] if wanted.request.truncation == "auto" else []

@@ -164,23 +164,28 @@ class ResponseStream:
             self._open = OpenMessage(self._writer, new_id("msg"))
         return self._open
 
-    def _think(self, text: str) -> None:
+    def _reasoning(self) -> OpenReasoning:
         if not isinstance(self._open, OpenReasoning):
             self._end_open("completed")
             self._open = OpenReasoning(self._writer, new_id("rs"))
             self._thought = []
+        return self._open
+
+    def _think(self, text: str) -> None:
+        reasoning = self._reasoning()
         self._thought.append(text)
         if self._summarises and text:
-            self._open.think(text)
+            reasoning.think(text)
 
     def _end_thought(self, done: ReasoningDone) -> None:
-        self._think("")
-        assert self._open is not None  # noqa: S101 - just begun
+        item = self._reasoning().item
         if done.signature:
             reasoning = Reasoning(
                 "".join(self._thought), done.signature, self.response.model, done.redacted
             )
-            self._sealed[self._open.item.id] = seal(reasoning)
+            self._sealed[item.id] = seal(reasoning)
+            if self._seals:
+                item.encrypted_content = self._sealed[item.id]
         self._end_open("completed")
 
     def _begin_call(self, call: ToolCallStarted) -> None:
@@ -209,8 +214,6 @@ class ResponseStream:
             return
         if isinstance(item, OpenCustomToolCall):
             item.say(self._freeform.end())
-        if isinstance(item, OpenReasoning) and self._seals and item.item.id in self._sealed:
-            item.item.encrypted_content = self._sealed[item.item.id]
         self.response.output.append(item.end(status))
 
     def _finish(self, finished: Finished) -> None:

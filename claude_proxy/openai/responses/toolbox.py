@@ -109,9 +109,8 @@ class Toolbox:
     ) -> tuple[ToolChoice, tuple[Tool, ...]]:
         """The choice, and the tools that it leaves. Raises InvalidRequest."""
         if not isinstance(spec, ChoiceSpec):
-            return by_mode(
-                "auto" if spec is None else spec, self.tools, parallel=parallel
-            ), self.tools
+            word = "auto" if spec is None else spec
+            return by_mode(word, self.tools, parallel=parallel), self.tools
         if spec.type == "allowed_tools":
             names = {name for tool in spec.tools or () for name in self._chosen(tool)}
             left = functions.among(names, self.tools, "tool_choice.tools")
