@@ -1,47 +1,107 @@
-"""The command line: settings, then log, then the daemon or a small command; exit codes."""
+"""The entry point: what was asked for, the log, then the daemon or a small command; exit codes."""
 
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import os
 import signal
 import sys
 from collections.abc import Sequence
 
-from claude_proxy import log
-from claude_proxy.api_key import load_api_key
-from claude_proxy.settings import ConfigurationError, UsageError, load
+import structlog
+
+from claude_proxy import listeners, log
+from claude_proxy.api_key import ApiKey, load_api_key
+from claude_proxy.command_line import SERVE, Invocation, load
+from claude_proxy.listeners import Listener, PortTaken
+from claude_proxy.notify import Notifier
+from claude_proxy.settings import ConfigurationError, Settings, UsageError
+from claude_proxy.start import Start
 
 EX_USAGE = 2
 EX_UNAVAILABLE = 69
+EX_SOFTWARE = 70
 EX_CONFIG = 78
+
+EXIT_CODES: dict[type[Exception], int] = {
+    UsageError: EX_USAGE,
+    PortTaken: EX_UNAVAILABLE,
+    ConfigurationError: EX_CONFIG,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit codes: 0, 2 (wrong flag or variable), 69 (port taken), 78 (unusable configuration)."""
+    """Exit codes: 0, 2 (wrong flag or variable), 69 (port taken), 70 (a fault of ours),
+    78 (unusable configuration).
+
+    ``check`` ends with 1 when something is wrong, ``status`` with 3 when nothing runs.
+    """
     open_standard_streams()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until the daemon takes it over
+    argv = sys.argv[1:] if argv is None else argv
+    notifier = Notifier(os.environ)
+    passed: list[Listener] = []
     try:
-        settings, command = load(sys.argv[1:] if argv is None else argv, os.environ)
-        key = load_api_key(settings, os.environ)
-        if command == "key":
-            sys.stdout.write(key.value + "\n")
-            return 0
-        log.configure(settings)
-        # Imported late: `--help` and `key` need none of the server.
-        from claude_proxy import daemon  # noqa: PLC0415
+        passed = listeners.passed(os.environ)
+        return run(argv, notifier, passed)
+    except tuple(EXIT_CODES) as error:
+        return fail(error, notifier, passed)
+    finally:
+        log.flush()
+        notifier.close()
+        listeners.leave(passed)
 
-        try:
-            asyncio.run(daemon.serve(settings, key, os.environ))
-        except daemon.PortTaken as error:
-            return complain(error, EX_UNAVAILABLE)
-        except asyncio.CancelledError:
-            return 0  # told to stop before it had begun to serve
-    except UsageError as error:
-        return complain(error, EX_USAGE)
-    except ConfigurationError as error:
-        return complain(error, EX_CONFIG)
+
+def run(argv: Sequence[str], notifier: Notifier, passed: Sequence[Listener]) -> int:
+    """Raises one of EXIT_CODES."""
+    asked = load(argv, os.environ)
+    if asked.command == SERVE:
+        return serve(asked, argv, notifier, passed)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `claude-proxy check | head` is no error
+    if asked.command == "key":
+        sys.stdout.write(load_api_key(asked.settings, os.environ).value + "\n")
+        return 0
+    from claude_proxy import commands  # noqa: PLC0415 - no other way in needs them
+
+    return commands.run(asked, os.environ)
+
+
+def serve(
+    asked: Invocation, argv: Sequence[str], notifier: Notifier, passed: Sequence[Listener]
+) -> int:
+    # Imported late: `--help` and `key` need none of the server.
+    from claude_proxy import daemon  # noqa: PLC0415
+
+    def reread() -> tuple[Settings, ApiKey]:
+        settings = load(argv, os.environ).settings
+        return settings, load_api_key(settings, os.environ)
+
+    key = load_api_key(asked.settings, os.environ)
+    log.configure(asked.settings)
+    faulthandler.enable()  # of a stuck loop systemd's watchdog then shows where it was
+    try:
+        asyncio.run(daemon.serve(Start(asked.settings, key, os.environ, notifier, reread, passed)))
+    except asyncio.CancelledError:
+        pass  # told to stop before it had begun to serve
+    except tuple(EXIT_CODES):
+        raise
+    except Exception:  # noqa: BLE001 - a traceback of Python's own would be a record per line
+        structlog.get_logger().critical("daemon.crashed", exc_info=True)
+        return EX_SOFTWARE
     return 0
+
+
+def fail(error: Exception, notifier: Notifier, passed: Sequence[Listener]) -> int:
+    """Says why: in the log or on stderr, to systemd, and to whoever waits for an answer."""
+    code = EXIT_CODES[type(error)]
+    log.last_words(str(error), code, os.environ)
+    notifier.failed(str(error), getattr(error, "errno", None))
+    if passed:
+        from claude_proxy import refusal  # noqa: PLC0415 - hardly ever needed
+
+        refusal.refuse(passed, str(error))
+    return code
 
 
 def open_standard_streams() -> None:
@@ -51,11 +111,6 @@ def open_standard_streams() -> None:
     os.close(descriptor)
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
-
-
-def complain(error: Exception, code: int) -> int:
-    sys.stderr.write(f"claude-proxy: {error}\n")
-    return code
 
 
 if __name__ == "__main__":

@@ -14,10 +14,10 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from claude_proxy import __version__, errors
-from claude_proxy.api_key import ApiKey
 from claude_proxy.body import read_body
 from claude_proxy.claude.pool import Pool
 from claude_proxy.conversation import fold
+from claude_proxy.current import Current
 from claude_proxy.errors import ProxyError
 from claude_proxy.exchange import Front, error_response, exchange_of
 from claude_proxy.kept import Kept
@@ -25,7 +25,6 @@ from claude_proxy.openai import models
 from claude_proxy.openai.chat import completion
 from claude_proxy.openai.chat import request as chat
 from claude_proxy.responses import Responses
-from claude_proxy.settings import Settings
 from claude_proxy.streaming import CLIENT_GONE, Answering, Outgoing, json_response
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
@@ -47,8 +46,8 @@ class Health(msgspec.Struct):
 class Api:
     """The endpoints and what they share."""
 
-    def __init__(self, settings: Settings, pool: Pool) -> None:
-        self._settings = settings
+    def __init__(self, current: Current, pool: Pool) -> None:
+        self._current = current
         self._pool = pool
 
     async def health(self, request: Request) -> Response:
@@ -62,7 +61,7 @@ class Api:
             claude_version=self._pool.installation.cli.version,
             logged_in=login.logged_in,
             login=login.plan or login.method,
-            simulated=self._settings.demo,
+            simulated=self._current.settings.demo,
             sessions={
                 "running": stats.running,
                 "living": stats.living,
@@ -84,9 +83,9 @@ class Api:
     async def chat_completions(self, request: Request) -> Response:
         exchange = exchange_of(request)
         exchange.params = chat.PARAMS
-        body = await read_body(request, self._settings.max_body_size)
+        body = await read_body(request, self._current.settings.max_body_size)
         wanted = chat.decode(body)
-        sampling = self._settings.forward_sampling
+        sampling = self._current.settings.forward_sampling
         model = self._pool.models.resolve(wanted.model or "")
         exchange.fields |= {"model": model, "stream": bool(wanted.stream)}
         turn = self._pool.turn(chat.to_conversation(wanted, model, sampling=sampling))
@@ -156,10 +155,10 @@ def by_method(path: str, endpoints: Mapping[str, Endpoint]) -> Endpoint:
     return call
 
 
-def build(settings: Settings, pool: Pool, key: ApiKey, kept: Kept) -> ASGIApp:
+def build(current: Current, pool: Pool, kept: Kept) -> ASGIApp:
     """The whole ASGI application."""
-    api = Api(settings, pool)
-    responses = Responses(settings, pool, kept)
+    api = Api(current, pool)
+    responses = Responses(current, pool, kept)
     table: dict[str, dict[str, Endpoint]] = {
         "/health": {"GET": api.health},
         "/models": {"GET": api.list_models},
@@ -184,4 +183,4 @@ def build(settings: Settings, pool: Pool, key: ApiKey, kept: Kept) -> ASGIApp:
         ClientDisconnect: on_disconnect,
         Exception: on_crash,
     }
-    return Front(Starlette(routes=routes, exception_handlers=handlers), key)
+    return Front(Starlette(routes=routes, exception_handlers=handlers), current)

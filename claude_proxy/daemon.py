@@ -1,114 +1,67 @@
-"""The daemon: sockets, signals, readiness, drain, uvicorn."""
+"""The daemon: everything that runs, put together and taken apart in the right order."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import socket
 import sys
-from collections.abc import AsyncGenerator, Coroutine, Generator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AsyncExitStack, closing, contextmanager, suppress
+from pathlib import Path
 from typing import Self
 
 import structlog
-import uvicorn
 
-from claude_proxy import __version__, app, demo
-from claude_proxy.api_key import ApiKey
+from claude_proxy import __version__, demo, listeners, spending
 from claude_proxy.claude import cli as cli_on_disk
 from claude_proxy.claude.cli import Cli
+from claude_proxy.claude.examined import examine
+from claude_proxy.claude.installation import Installation
 from claude_proxy.claude.pool import Pool
-from claude_proxy.database import StoreUnusable
-from claude_proxy.directories import state_directory
-from claude_proxy.errors import ShuttingDown
-from claude_proxy.kept import Kept
+from claude_proxy.directories import cache_directory, runtime_directory, state_directory
+from claude_proxy.kept import keeping
+from claude_proxy.listeners import Listener
 from claude_proxy.settings import Settings
-from claude_proxy.store import Store
+from claude_proxy.spending import Spending
+from claude_proxy.start import Start
 
 log = structlog.get_logger()
 
-# Also how many connections asyncio takes at once; out of descriptors it logs each failure.
-BACKLOG = 128
-# After the drain time each turn gets its error frame; this is for sending it.
-FAREWELL = 2.0
-EXPIRE_INTERVAL = 3_600.0
-EXPIRE_PAUSE = 0.1
+ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
-class PortTaken(Exception):
-    """The address cannot be listened on (exit code 69, EX_UNAVAILABLE)."""
+class Signals:
+    """From the first moment to the last: to the server, or to what starts it."""
 
+    def __init__(self) -> None:
+        self.on_end: Callable[[signal.Signals], None] | None = None
+        self.on_reload: Callable[[], None] | None = None
+        self._task = asyncio.current_task()
 
-class Server(uvicorn.Server):
-    """uvicorn, but signals drain the pool and the exit code stays ours."""
-
-    def __init__(self, config: uvicorn.Config, pool: Pool, drain_timeout: float) -> None:
-        super().__init__(config)
-        self._pool = pool
-        self._drain_timeout = drain_timeout
-
-    @contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        """Nothing: uvicorn's own raises the signal again at the end, which hides a clean exit."""
-        yield
-
-    def on_signal(self, number: signal.Signals) -> None:
-        """The first one drains, the second one ends every answer with an error."""
-        if self.should_exit:
-            log.warning("daemon.stop_at_once", signal=number.name)
-            self._pool.stop(ShuttingDown("claude-proxy was told to stop at once"))
-            loop = asyncio.get_running_loop()
-            loop.call_later(FAREWELL, setattr, self, "force_exit", True)  # noqa: FBT003
-            return
-        stats = self._pool.stats
-        log.info(
-            "daemon.draining",
-            signal=number.name,
-            running=stats.running,
-            queued=stats.queued,
-            note="once more ends it at once",
-        )
-        self.should_exit = True
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+    def __enter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        error = ShuttingDown("claude-proxy is shutting down and could not wait any longer")
-        deadline = loop.call_later(self._drain_timeout, self._pool.stop, error)
-        try:
-            await super().shutdown(sockets)
-        finally:
-            deadline.cancel()
+        for number in ENDING:
+            loop.add_signal_handler(number, self._end, number)
+        # A terminal that is closed says so by this signal as well.
+        on_hangup = self._end if sys.stderr.isatty() else self._reload
+        loop.add_signal_handler(signal.SIGHUP, on_hangup, signal.SIGHUP)
+        return self
 
+    def __exit__(self, *_: object) -> None:
+        for number in (*ENDING, signal.SIGHUP):
+            asyncio.get_running_loop().remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)  # all that is left is to exit
 
-def listen(settings: Settings) -> socket.socket:
-    """Raises PortTaken.
+    def _end(self, number: signal.Signals) -> None:
+        if self.on_end is not None:
+            self.on_end(number)
+        elif self._task is not None:
+            self._task.cancel()
 
-    asyncio sets TCP_NODELAY only on sockets that know their protocol, and create_server's do not:
-    without it every second small frame waits some 40 ms for an acknowledgement (measured).
-    """
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    address = (settings.host, settings.port)
-    try:
-        made = socket.create_server(address, family=family, backlog=BACKLOG)
-    except OSError as error:
-        where = f"{settings.host}:{settings.port}"
-        if isinstance(error, socket.gaierror):
-            hint = "this machine knows no such address; see --host and the variable HOST"
-            raise PortTaken(f"cannot listen on {where}: {hint}") from None
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise PortTaken(f"cannot listen on {where}: {reason}; see --port and --host") from None
-    return socket.socket(fileno=made.detach())
-
-
-def address_of(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-async def warn_without_login(pool: Pool) -> None:
-    if (await pool.installation.login()).logged_in is False:
-        log.warning("claude.not_logged_in", note="run `claude` once as this user and log in")
+    def _reload(self, _: signal.Signals) -> None:
+        """Before it is ready there is nothing to reload: what counts has just been read."""
+        if self.on_reload is not None:
+            self.on_reload()
 
 
 def watch_children_without_threads() -> None:
@@ -119,133 +72,79 @@ def watch_children_without_threads() -> None:
         asyncio.set_child_watcher(watcher)
 
 
-class Signals:
-    """SIGTERM and SIGINT from the first moment to the last: to the server, or to what starts it."""
-
-    def __init__(self) -> None:
-        self.server: Server | None = None
-        self._task = asyncio.current_task()
-
-    def __enter__(self) -> Self:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._on_signal, number)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().remove_signal_handler(number)
-            signal.signal(number, signal.SIG_IGN)  # all that is left is to exit
-
-    def _on_signal(self, number: signal.Signals) -> None:
-        if self.server is not None:
-            self.server.on_signal(number)
-        elif self._task is not None:
-            self._task.cancel()
-
-
-async def serve(settings: Settings, key: ApiKey, environ: Mapping[str, str]) -> None:
+async def serve(start: Start) -> None:
     """Runs until SIGTERM or SIGINT. Raises ConfigurationError or PortTaken before it listens."""
     watch_children_without_threads()
     with Signals() as signals:
         async with AsyncExitStack() as stack:
-            await run(settings, key, environ, stack, signals)
+            await run(start, stack, signals)
         log.info("daemon.stopped")
 
 
-async def run(
-    settings: Settings,
-    key: ApiKey,
-    environ: Mapping[str, str],
-    stack: AsyncExitStack,
-    signals: Signals,
-) -> None:
-    environment = cli_on_disk.child_environment(environ, settings.retries)
-    if settings.demo:
-        simulated = await stack.enter_async_context(demo.simulator())
-        environment = {
-            name: value for name, value in environment.items() if name not in demo.OVERRIDING
-        } | simulated
-    cli = await cli_on_disk.examine(cli_on_disk.find(settings.claude, environ), environment)
-    listener = stack.enter_context(listen(settings))
-    pool = await stack.enter_async_context(Pool(cli, environment, settings))
+async def run(start: Start, stack: AsyncExitStack, signals: Signals) -> None:
+    settings, environ = start.settings, start.environ
+    environment = await cli_environment(start, stack)
+    cli = await examine(cli_on_disk.find(settings.claude, environ), environment, cache(environ))
+    listening = start.passed or listeners.made(settings)
+    stack.callback(listeners.leave, listening)
+    spent = stack.enter_context(counting(settings, environ))
+    installation = Installation(cli, environment, runtime_directory(environ))
+    pool = await stack.enter_async_context(Pool(installation, settings, spent.add))
+    await pool.underway()
     kept = await stack.enter_async_context(keeping(settings, environ))
-    config = uvicorn.Config(
-        app.build(settings, pool, key, kept),
-        http="h11",
-        ws="none",
-        loop="asyncio",
-        lifespan="off",
-        backlog=BACKLOG,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=int(settings.drain_timeout + FAREWELL),
-    )
-    say_what_runs(settings, key, cli, listener)
-    await stack.enter_async_context(running(warn_without_login(pool)))
-    signals.server = Server(config, pool, settings.drain_timeout)
-    await signals.server.serve(sockets=[listener])
+    # The other half of what there is to import, while the first process of the CLI starts.
+    from claude_proxy.serving import Serving  # noqa: PLC0415
+
+    serving = Serving(start, pool, kept, spent, listening)
+    signals.on_end, signals.on_reload = serving.server.on_signal, serving.reload
+    say_what_runs(start, cli, listening)
+    await serving.run()
 
 
-@asynccontextmanager
-async def running(work: Coroutine[None, None, None]) -> AsyncGenerator[None, None]:
-    """A task for the time of the block."""
-    task = asyncio.create_task(work)
+async def cli_environment(start: Start, stack: AsyncExitStack) -> dict[str, str]:
+    environment = cli_on_disk.child_environment(start.environ, start.settings.retries)
+    if not start.settings.demo:
+        return environment
+    simulated = await stack.enter_async_context(demo.simulator())
+    own = {name: value for name, value in environment.items() if name not in demo.OVERRIDING}
+    return own | simulated
+
+
+def cache(environ: Mapping[str, str]) -> Path | None:
+    with suppress(RuntimeError):  # there is no home directory
+        return cache_directory(environ)
+    return None
+
+
+@contextmanager
+def counting(settings: Settings, environ: Mapping[str, str]) -> Generator[Spending, None, None]:
+    """Simulated money is counted in memory alone."""
     try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait({task})
+        path = None if settings.demo else state_directory(environ) / spending.NAME
+    except RuntimeError:  # there is no home directory
+        path = None
+    with closing(spending.opened(path) if path else Spending()) as spent:
+        yield spent
 
 
-@asynccontextmanager
-async def keeping(settings: Settings, environ: Mapping[str, str]) -> AsyncGenerator[Kept, None]:
-    """The kept responses; a store that cannot be used is done without."""
-    store = open_store(settings, environ)
-    if store is None:
-        yield Kept(None)
-        return
-    with closing(store):
-        async with running(expire(store)):
-            yield Kept(store)
-
-
-def open_store(settings: Settings, environ: Mapping[str, str]) -> Store | None:
-    try:
-        path = state_directory(environ) / "responses.db"
-        if not settings.store_days:
-            if path.exists():
-                log.warning("store.left", path=str(path), note="kept earlier; delete it by hand")
-            return None
-        return Store.open(path, days=settings.store_days, limit=settings.store_size)
-    except (StoreUnusable, RuntimeError) as error:
-        log.warning("store.unusable", reason=str(error), note="no response will be kept")
-        return None
-
-
-async def expire(store: Store) -> None:
-    while True:
-        more = False
-        try:
-            more = store.expire()
-        except StoreUnusable as error:
-            log.warning("store.unusable", reason=str(error))
-        await asyncio.sleep(EXPIRE_PAUSE if more else EXPIRE_INTERVAL)
-
-
-def say_what_runs(settings: Settings, key: ApiKey, cli: Cli, listener: socket.socket) -> None:
+def say_what_runs(start: Start, cli: Cli, listening: Sequence[Listener]) -> None:
+    addresses = [listener.address for listener in listening]
+    urls = [address for address in addresses if address.startswith("http")]
     log.info(
         "daemon.listening",
-        address=address_of(listener),
-        base_url=address_of(listener) + "/v1",
+        address=(urls or addresses)[0],
+        base_url=f"{urls[0]}/v1" if urls else None,
+        addresses=addresses,
+        socket_names=[listener.name for listener in listening if listener.name],
         version=__version__,
         claude=str(cli.path),
         claude_version=cli.version,
-        key_from=key.source,
-        simulated=settings.demo,
+        key_from=start.key.source,
+        simulated=start.settings.demo,
     )
-    if settings.host not in ("127.0.0.1", "::1", "localhost"):
+    if not all(listener.is_loopback for listener in listening):
         log.warning("daemon.exposed", note="others can reach this address; the key protects it")
-    if settings.demo:
+    if start.settings.idle_exit and not start.passed:
+        log.info("daemon.stays", note="nobody would start it again: no sockets of systemd's")
+    if start.settings.demo:
         log.warning("daemon.demo", note="answers are simulated: no model is asked, no cost")

@@ -181,6 +181,16 @@ class ShuttingDown(ProxyError):
     code = "service_unavailable"
 
 
+class CannotStart(ProxyError):
+    """To ask again does not help before somebody has mended the configuration."""
+
+    status = 503
+    code = "service_unavailable"
+
+    def headers(self) -> dict[str, str]:
+        return super().headers() | {"x-should-retry": "false"}
+
+
 class UpstreamTimeout(ProxyError):
     status = 504
     code = "timeout"

@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from claude_proxy.api_key import ApiKey
+from claude_proxy.current import Current
 from claude_proxy.errors import InvalidApiKey, ProxyError, openai_body
 
 log = structlog.get_logger()
@@ -81,9 +82,9 @@ def authorise(key: ApiKey, headers: Headers) -> None:
 class Front:
     """The outermost ASGI application around the routes."""
 
-    def __init__(self, app: ASGIApp, key: ApiKey) -> None:
+    def __init__(self, app: ASGIApp, current: Current) -> None:
         self._app = app
-        self._key = key
+        self._current = current
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -111,7 +112,7 @@ class Front:
     async def _answer(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
         try:
             if scope["path"] not in OPEN_PATHS:
-                authorise(self._key, headers)
+                authorise(self._current.key, headers)
             await self._app(scope, receive, send)
         except ProxyError as error:
             await error_response(error)(scope, receive, send)

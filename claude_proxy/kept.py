@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager, closing
 from typing import TypeVar
 
 import structlog
 
 from claude_proxy.database import StoreUnusable
+from claude_proxy.directories import state_directory
 from claude_proxy.errors import ProxyError
+from claude_proxy.settings import Settings
 from claude_proxy.store import RecentItems, Record, Store
+from claude_proxy.tasks import running
 
 log = structlog.get_logger()
+
+EXPIRE_INTERVAL = 3_600.0
+EXPIRE_PAUSE = 0.1
 
 Found = TypeVar("Found")
 
@@ -72,3 +80,38 @@ class Kept:
         except StoreUnusable as error:
             log.warning("store.unusable", reason=str(error))
             raise ProxyError("The kept responses cannot be read or changed now") from None
+
+
+@asynccontextmanager
+async def keeping(settings: Settings, environ: Mapping[str, str]) -> AsyncGenerator[Kept, None]:
+    """The kept responses; a store that cannot be used is done without."""
+    store = open_store(settings, environ)
+    if store is None:
+        yield Kept(None)
+        return
+    with closing(store):
+        async with running(expire(store), "expire"):
+            yield Kept(store)
+
+
+def open_store(settings: Settings, environ: Mapping[str, str]) -> Store | None:
+    try:
+        path = state_directory(environ) / "responses.db"
+        if not settings.store_days:
+            if path.exists():
+                log.warning("store.left", path=str(path), note="kept earlier; delete it by hand")
+            return None
+        return Store.open(path, days=settings.store_days, limit=settings.store_size)
+    except (StoreUnusable, RuntimeError) as error:
+        log.warning("store.unusable", reason=str(error), note="no response will be kept")
+        return None
+
+
+async def expire(store: Store) -> None:
+    while True:
+        more = False
+        try:
+            more = store.expire()
+        except StoreUnusable as error:
+            log.warning("store.unusable", reason=str(error))
+        await asyncio.sleep(EXPIRE_PAUSE if more else EXPIRE_INTERVAL)

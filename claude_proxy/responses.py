@@ -10,6 +10,7 @@ from starlette.responses import Response
 from claude_proxy import errors
 from claude_proxy.body import read_body
 from claude_proxy.claude.pool import Pool
+from claude_proxy.current import Current
 from claude_proxy.exchange import exchange_of
 from claude_proxy.kept import Kept
 from claude_proxy.openai.body import decode_query
@@ -18,7 +19,6 @@ from claude_proxy.openai.responses.listing import Page, Replay, deleted, list_it
 from claude_proxy.openai.responses.request import ENCRYPTED, Wanted
 from claude_proxy.openai.responses.response import begin
 from claude_proxy.openai.responses.stream import Keep, ResponseStream, replay, whole
-from claude_proxy.settings import Settings
 from claude_proxy.store import Record
 from claude_proxy.streaming import Answering, Outgoing, event_stream, json_response
 
@@ -42,16 +42,16 @@ def keeper(kept: Kept, wanted: Wanted) -> Keep:
 
 
 class Responses:
-    def __init__(self, settings: Settings, pool: Pool, kept: Kept) -> None:
-        self._settings = settings
+    def __init__(self, current: Current, pool: Pool, kept: Kept) -> None:
+        self._current = current
         self._pool = pool
         self._kept = kept
 
     async def create(self, request: Request) -> Response:
         exchange = exchange_of(request)
         exchange.params = wire.PARAMS
-        body = await read_body(request, self._settings.max_body_size)
-        sampling = self._settings.forward_sampling
+        body = await read_body(request, self._current.settings.max_body_size)
+        sampling = self._current.settings.forward_sampling
         asked = wire.decode(body)
         model = self._pool.models.resolve(asked.model or "")
         exchange.fields |= {"model": model, "stream": bool(asked.stream)}

@@ -1,4 +1,4 @@
-"""One frozen ``Settings``: built-in defaults < environment < flags.
+"""One frozen ``Settings``: built-in defaults < configuration file < environment < flags.
 
 Each ``Option`` below is one setting: its flag, its environment variable, its help. Types and
 ranges stand in ``Settings`` and are checked by msgspec, whichever way a value came in.
@@ -6,17 +6,11 @@ ranges stand in ``Settings`` and are checked by msgspec, whichever way a value c
 
 from __future__ import annotations
 
-import argparse
-import difflib
-import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin, get_type_hints
+from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
-
-from claude_proxy import __version__
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Count = Annotated[int, Meta(ge=1, le=1_000)]
@@ -31,8 +25,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """Without values, one of which is the key."""
         return "Settings(...)"
 
+    config: NonEmpty | None = None
     host: NonEmpty = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65_535)] = 8080
+    listen: tuple[NonEmpty, ...] = ()
+    idle_exit: SecondsOrZero = 0.0
     model: NonEmpty = "sonnet"
     api_key: NonEmpty | None = None
     api_key_file: NonEmpty | None = None
@@ -54,22 +51,31 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     store_days: Annotated[float, Meta(ge=0, le=36_500)] = 30
     store_size: Annotated[int, Meta(ge=2**20, le=2**40)] = 2**28
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_format: Literal["auto", "json", "console"] = "auto"
+    log_format: Literal["auto", "json", "console", "journal"] = "auto"
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """``name`` is the field of Settings; the flag and ``CLAUDE_PROXY_*`` follow from it."""
+    """``name`` is the field of Settings; the flag and ``CLAUDE_PROXY_*`` follow from it.
+
+    ``fixed``: what a running program cannot change; all others are read again on SIGHUP.
+    """
 
     name: str
     help: str
     metavar: str | None = None
     env: str | None = None
     short: str | None = None
+    fixed: bool = False
+
+    @property
+    def key(self) -> str:
+        """In the configuration file."""
+        return self.name.replace("_", "-")
 
     @property
     def flag(self) -> str:
-        return "--" + self.name.replace("_", "-")
+        return "--" + self.key
 
     @property
     def variable(self) -> str:
@@ -77,16 +83,43 @@ class Option:
 
 
 GROUPS: dict[str, tuple[Option, ...]] = {
+    "configuration": (
+        Option(
+            "config",
+            "file with any of these settings (TOML, `max-concurrency = 4`); default: "
+            "claude-proxy/config.toml in the XDG configuration home, where there is one",
+            "PATH",
+            fixed=True,
+        ),
+    ),
     "listening": (
-        Option("host", "address to listen on", "ADDRESS", env="HOST"),
-        Option("port", "port to listen on; 0 takes a free one", "PORT", env="PORT"),
+        Option("host", "address to listen on", "ADDRESS", env="HOST", fixed=True),
+        Option("port", "port to listen on; 0 takes a free one", "PORT", env="PORT", fixed=True),
+        Option(
+            "listen",
+            "ADDRESS:PORT, [IPV6]:PORT or /path/of/a/socket to listen on instead; repeatable (in "
+            "the variable: separated by commas). Sockets that systemd passes go before all of it",
+            "WHERE",
+            fixed=True,
+        ),
+        Option(
+            "idle_exit",
+            "end after that long without a request or a living conversation, to be started again "
+            "by the next connection; only with sockets of systemd's; 0: never",
+            "TIME",
+        ),
         Option(
             "max_body_size", "largest request body taken: bytes, or with K, M, G", metavar="SIZE"
         ),
     ),
     "kept responses": (
-        Option("store_days", "days for which responses are kept; 0: none, nowhere on disk", "DAYS"),
-        Option("store_size", "most that they may take on disk, with K, M, G", "SIZE"),
+        Option(
+            "store_days",
+            "days for which responses are kept; 0: none, nowhere on disk",
+            "DAYS",
+            fixed=True,
+        ),
+        Option("store_size", "most that they may take on disk, with K, M, G", "SIZE", fixed=True),
     ),
     "the clients' key": (
         Option(
@@ -120,8 +153,11 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             "the CLI to run; default: claude on PATH, else the one inside an installed "
             "claude-agent-sdk",
             "PATH",
+            fixed=True,
         ),
-        Option("demo", "no account needed: the real CLI speaks to a built-in simulator"),
+        Option(
+            "demo", "no account needed: the real CLI speaks to a built-in simulator", fixed=True
+        ),
         Option("max_concurrency", "turns that run at the same time", "N"),
         Option("queue", "requests that may wait for a free turn; further ones get 429", "N"),
         Option("queue_timeout", "longest wait in the queue", "TIME"),
@@ -141,8 +177,9 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         Option("log_level", "least level that is logged: debug, info, warning, error", "LEVEL"),
         Option(
             "log_format",
-            "auto: console on a terminal, JSON lines otherwise",
-            "auto|json|console",
+            "auto: fields in the journal under systemd, console on a terminal, else JSON lines",
+            "auto|json|console|journal",
+            fixed=True,
         ),
     ),
 }
@@ -158,8 +195,7 @@ CHOICES = {
     if get_origin(kind) is Literal
 }
 BYTES = frozenset({"max_body_size", "store_size"})
-UNITS = {"": 1.0, "s": 1.0, "ms": 0.001, "m": 60.0, "min": 60.0, "h": 3_600.0}
-SIZES = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
+REPEATABLE = frozenset({"model_alias", "listen"})
 
 
 class UsageError(Exception):
@@ -170,150 +206,12 @@ class ConfigurationError(Exception):
     """The configuration is well-formed but cannot work (exit code 78, EX_CONFIG)."""
 
 
-class Parser(argparse.ArgumentParser):
-    """argparse whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(ascii(message)[1:-1])
-
-
-def check_flags(argv: Sequence[str]) -> None:
-    """Names a misspelt flag, without the value that may stand behind it."""
-    known = ["-h", "--help", "--version", *(option.flag for option in OPTIONS.values())]
-    known += [option.short for option in OPTIONS.values() if option.short]
-    for before, argument in zip(["", *argv], argv, strict=False):
-        if before == "--api-key":
-            continue  # argparse will say that the value is missing, and not what it is
-        flag = argument.partition("=")[0] if argument.startswith("--") else argument[:2]
-        if re.match(r"-[^\d]", flag) and flag not in known:
-            near = difflib.get_close_matches(flag, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise UsageError(f"unknown flag {ascii(flag)[1:-1]}{hint}")
-
-
 def shown_default(name: str) -> str:
     default = getattr(Settings(), name)
-    if default is None or default == {} or name in FLAGS:
+    if default in (None, {}, ()) or name in FLAGS:
         return ""
     if name in BYTES:
         return f"; default {default // 2**20}M"
     if name in DURATIONS:
         return f"; default {default:g}s"
     return f"; default {default}"
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The whole command line; unset flags are absent from the namespace."""
-    parser = Parser(
-        prog="claude-proxy",
-        description="Your own Claude Code CLI as a local, OpenAI-compatible API.",
-        epilog="TIME is seconds, or a number with ms, s, min or h. A flag wins over its variable. "
-        "Without a key one is made and kept; `claude-proxy key` prints it.",
-        argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="version", version=f"claude-proxy {__version__}")
-    for title, options in GROUPS.items():
-        group = parser.add_argument_group(title)
-        for option in options:
-            add_option(group, option)
-    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
-    commands.add_parser(
-        "key",
-        help="print the key that clients must send",
-        description="Print the key that clients must send, making one if there is none yet.",
-        argument_default=argparse.SUPPRESS,
-    )
-    return parser
-
-
-def add_option(group: argparse._ArgumentGroup, option: Option) -> None:
-    names = [option.short, option.flag] if option.short else [option.flag]
-    text = f"{option.help}{shown_default(option.name)} [{option.variable}]".replace("%", "%%")
-    if option.name in FLAGS:
-        group.add_argument(*names, dest=option.name, action="store_true", help=text)
-    else:
-        action = "append" if option.name == "model_alias" else "store"
-        group.add_argument(
-            *names, dest=option.name, action=action, metavar=option.metavar, help=text
-        )
-
-
-def read_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Raw values by field. Empty variables count as unset; misspelt ones of ours are an error."""
-    known = {option.variable: option.name for option in OPTIONS.values()}
-    for variable in environ:
-        if variable.startswith("CLAUDE_PROXY_") and variable not in known:
-            named = OPTIONS.get(variable.removeprefix("CLAUDE_PROXY_").lower())
-            near = difflib.get_close_matches(variable, known, n=1)
-            meant = named.variable if named else "".join(near)
-            hint = f"; did you mean {meant}?" if meant else ""
-            raise UsageError(f"unknown environment variable {ascii(variable)[1:-1]}{hint}")
-    return {name: environ[variable] for variable, name in known.items() if environ.get(variable)}
-
-
-def parse_number(text: str, units: Mapping[str, float]) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip().lower())
-    if match is None or match[2] not in units:
-        raise UsageError(
-            f"expected a number, with {', '.join(filter(None, units))} or no unit, got {text!r}"
-        )
-    return float(match[1]) * units[match[2]]
-
-
-def parse_aliases(pairs: Sequence[str]) -> dict[str, str]:
-    aliases: dict[str, str] = {}
-    for pair in pairs:
-        name, sign, model = pair.partition("=")
-        if not (name.strip() and sign and model.strip()):
-            raise UsageError(f"expected NAME=MODEL, got {pair!r}")
-        aliases[name.strip().lower()] = model.strip()
-    return aliases
-
-
-def parse_value(name: str, raw: Any) -> Any:
-    """A flag's or a variable's text as the value that Settings wants."""
-    if name == "model_alias":
-        return parse_aliases(raw if isinstance(raw, list) else raw.split(","))
-    if name in BYTES:
-        size = parse_number(raw.lower().removesuffix("ib").removesuffix("b"), SIZES)
-        return int(size) if size.is_integer() else size
-    if name in DURATIONS:
-        return parse_number(raw, UNITS)
-    if name in FLAGS and isinstance(raw, str):
-        lowered = raw.strip().lower()
-        if lowered not in ("1", "true", "yes", "on", "0", "false", "no", "off"):
-            raise UsageError(f"expected true or false, got {raw!r}")
-        return lowered in ("1", "true", "yes", "on")
-    return raw
-
-
-def convert(name: str, raw: Any, source: str) -> Any:
-    """The checked value of one field; a UsageError names the flag or variable it came from."""
-    try:
-        value = parse_value(name, raw)
-        return getattr(msgspec.convert({name: value}, Settings, strict=False), name)
-    except UsageError as error:
-        raise UsageError(f"{source}: {error}") from None
-    except UnicodeError:
-        raise UsageError(f"{source}: not valid UTF-8") from None
-    except msgspec.ValidationError as error:
-        problem = str(error).split(" - at `$.")[0].split(", got")[0].replace("`", "")
-        if name in CHOICES:
-            problem = f"expected one of {', '.join(CHOICES[name])}"
-        shown = "" if name in SECRET else f", got {raw!r}"
-        raise UsageError(f"{source}: {problem[0].lower()}{problem[1:]}{shown}") from None
-
-
-def load(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[Settings, str]:
-    """Settings and the command (``serve`` or ``key``). Raises UsageError; --help exits 0."""
-    check_flags(argv)
-    given = vars(build_parser().parse_args(argv))
-    command = given.pop("command", None) or "serve"
-    values = {
-        name: convert(name, raw, OPTIONS[name].variable)
-        for name, raw in read_environment(environ).items()
-        if name not in given
-    }
-    values |= {name: convert(name, raw, OPTIONS[name].flag) for name, raw in given.items()}
-    return Settings(**values), command

@@ -113,6 +113,7 @@ class Outgoing:
             report = self._turn.report
             fields |= {
                 "process": self._turn.origin.value if self._turn.origin else None,
+                "session": self._turn.session_id,
                 "input_tokens": report.usage.prompt,
                 "cached_tokens": report.usage.cache_read,
                 "output_tokens": report.usage.output,

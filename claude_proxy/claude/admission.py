@@ -14,11 +14,17 @@ class Admission:
     """``limit`` holders at a time, at most ``queue`` waiting, first come first served."""
 
     def __init__(self, limit: int, queue: int, wait: float) -> None:
-        self._free = limit
-        self._queue = queue
-        self._wait = wait
+        self._taken = 0
         self._waiters: deque[asyncio.Future[None]] = deque()
         self.running = 0
+        self.configure(limit, queue, wait)
+
+    def configure(self, limit: int, queue: int, wait: float) -> None:
+        """``wait`` in seconds. Holders above a lower limit go on; who waits already, waits on."""
+        self._limit = limit
+        self._queue = queue
+        self._wait = wait
+        self._hand_out()
 
     @property
     def waiting(self) -> int:
@@ -43,8 +49,8 @@ class Admission:
                 waiter.set_exception(error)
 
     async def _acquire(self) -> None:
-        if self._free > 0:
-            self._free -= 1
+        if self._taken < self._limit:
+            self._taken += 1
             return
         if len(self._waiters) >= self._queue:
             raise RateLimited(
@@ -68,10 +74,13 @@ class Admission:
             raise
 
     def _release(self) -> None:
-        """Hands the slot to the first who still waits."""
-        while self._waiters:
+        self._taken -= 1
+        self._hand_out()
+
+    def _hand_out(self) -> None:
+        """Free slots go to those who have waited longest and still do."""
+        while self._waiters and self._taken < self._limit:
             waiter = self._waiters.popleft()
             if not waiter.done():
                 waiter.set_result(None)
-                return
-        self._free += 1
+                self._taken += 1

@@ -129,13 +129,20 @@ def child_environment(environ: Mapping[str, str], retries: int) -> dict[str, str
         for name, value in environ.items()
         if name not in SCRUBBED and not name.startswith(SCRUBBED_PREFIXES)
     }
-    return kept | ENVIRONMENT | {"CLAUDE_CODE_MAX_RETRIES": str(retries)}
+    return with_retries(kept | ENVIRONMENT, retries)
+
+
+def with_retries(environment: Mapping[str, str], retries: int) -> dict[str, str]:
+    return {**environment, "CLAUDE_CODE_MAX_RETRIES": str(retries)}
 
 
 def find(given: str | None, environ: Mapping[str, str]) -> Path:
     """``given``, else ``claude`` on PATH, else the one bundled in an installed claude-agent-sdk."""
     if given is not None:
-        path = Path(given).expanduser()
+        try:
+            path = Path(given).expanduser()
+        except RuntimeError:
+            raise ConfigurationError(f"there is no Claude Code CLI at {given}") from None
         if os.sep not in given and (on_path := shutil.which(given, path=environ.get("PATH"))):
             path = Path(on_path)
         return usable(path.absolute())
@@ -204,12 +211,17 @@ async def examine(path: Path, environment: Mapping[str, str]) -> Cli:
             f"{path} does not look like Claude Code: --version ended with exit code {code} "
             "and no version"
         )
-    if tuple(map(int, found.groups())) < MINIMUM_VERSION:
+    if not is_new_enough(found[0]):
         needed = ".".join(map(str, MINIMUM_VERSION))
         raise ConfigurationError(
             f"{path} is Claude Code {found[0]}; {needed} or newer is needed: {WHY_MINIMUM}"
         )
     return Cli(path, found[0])
+
+
+def is_new_enough(version: str) -> bool:
+    """``version``: numbers and points."""
+    return tuple(map(int, version.split("."))) >= MINIMUM_VERSION
 
 
 async def login(cli: Cli, environment: Mapping[str, str]) -> Login:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 import shutil
 import tempfile
 import time
@@ -14,29 +16,49 @@ import structlog
 from claude_proxy.claude import cli as cli_on_disk
 from claude_proxy.claude.cli import Cli, Login
 from claude_proxy.claude.session import Session
+from claude_proxy.errors import ProxyError
 from claude_proxy.settings import ConfigurationError
 
 log = structlog.get_logger()
 
 LOGIN_FRESH = 60.0
+PREFIX = "claude-proxy-"
 
 
 class Installation:
-    def __init__(self, cli: Cli, environment: Mapping[str, str]) -> None:
+    def __init__(self, cli: Cli, environment: Mapping[str, str], place: Path | None = None) -> None:
+        """``place``: below which the processes get their working directory."""
         self.cli = cli
+        self._place = place
         self._environment = environment
         self._directory: Path | None = None
         self._stamp = self._examined = cli.stamp()
-        self._login = Login(None)
+        self.last_login = Login(None)
         self._login_at = float("-inf")
         self._login_lock = asyncio.Lock()
 
+    def retry(self, retries: int) -> None:
+        """How often processes that are started from now on may ask a failing upstream again."""
+        self._environment = cli_on_disk.with_retries(self._environment, retries)
+
     async def spawn(self) -> Session:
-        """In an empty private directory: the CLI tells the model where it works."""
-        if self._directory is None or not self._directory.is_dir():  # /tmp is tidied now and then
-            place = self._environment.get("XDG_RUNTIME_DIR")
-            self._directory = Path(tempfile.mkdtemp(prefix="claude-proxy-", dir=place))
-        return await Session.spawn(self.cli, self._environment, self._directory)
+        """In an empty private directory: the CLI tells the model where it works.
+
+        Raises ProxyError.
+        """
+        return await Session.spawn(self.cli, self._environment, self._empty_directory())
+
+    def _empty_directory(self) -> Path:
+        """Made anew when it is gone: /tmp is tidied now and then."""
+        if self._directory is None or not self._directory.is_dir():
+            clear_abandoned(self._place or Path(tempfile.gettempdir()))
+            try:
+                made = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=self._place)
+            except OSError as error:
+                reason = f"{error.filename}: {error.strerror}"
+                raise ProxyError(f"no place for Claude Code to run in: {reason}") from None
+            self._directory = Path(made)
+        return self._directory
 
     def started(self, session: Session) -> bool:
         """Whether it runs the file that is there now."""
@@ -58,9 +80,9 @@ class Installation:
         """Whether Claude Code is logged in; asked at most once a minute."""
         async with self._login_lock:
             if time.monotonic() - self._login_at > LOGIN_FRESH:
-                self._login = await cli_on_disk.login(self.cli, self._environment)
+                self.last_login = await cli_on_disk.login(self.cli, self._environment)
                 self._login_at = time.monotonic()
-        return self._login
+        return self.last_login
 
     def clean_up(self) -> None:
         if self._directory is not None:
@@ -73,3 +95,11 @@ class Installation:
             return False
         self._stamp = stamp
         return True
+
+
+def clear_abandoned(place: Path) -> None:
+    """What daemons that were killed have left; their names hold the process."""
+    for left in place.glob(f"{PREFIX}*"):
+        found = re.fullmatch(rf"{PREFIX}(\d+)-\w+", left.name)
+        if found and not Path(f"/proc/{found[1]}").exists():
+            shutil.rmtree(left, ignore_errors=True)

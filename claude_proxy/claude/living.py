@@ -12,10 +12,14 @@ class Living:
     """At most ``limit``, each for ``keep_alive`` seconds after its last turn."""
 
     def __init__(self, limit: int, keep_alive: float) -> None:
-        self._limit = limit
-        self._keep_alive = keep_alive
+        self.configure(limit, keep_alive)
         # In the order of their last turns.
         self._since: dict[Session, float] = {}
+
+    def configure(self, limit: int, keep_alive: float) -> None:
+        """Holds for those that are there from their next turn, or look of ``outdated``, on."""
+        self._limit = limit
+        self._keep_alive = keep_alive
 
     def __len__(self) -> int:
         return len(self._since)

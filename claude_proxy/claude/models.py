@@ -42,11 +42,14 @@ class Models:
     """The names in force; ``update`` replaces what the CLI listed."""
 
     def __init__(self, default: str, aliases: Mapping[str, str]) -> None:
-        self._default = default
-        self._aliases = dict(aliases)
         self._names: dict[str, str] = {}
         self._families: tuple[str, ...] = ALWAYS
+        self.configure(default, aliases)
         self.update(())
+
+    def configure(self, default: str, aliases: Mapping[str, str]) -> None:
+        self._default = default
+        self._aliases = dict(aliases)
 
     def update(self, listed: Iterable[ModelInfo]) -> None:
         families = list(ALWAYS)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Self
+from typing import Self
 
 import structlog
 
 from claude_proxy.claude.admission import Admission
 from claude_proxy.claude.answer import Report
-from claude_proxy.claude.cli import Cli
 from claude_proxy.claude.dialogue import DiedUnused
 from claude_proxy.claude.installation import Installation
 from claude_proxy.claude.living import Living
@@ -22,15 +21,18 @@ from claude_proxy.claude.models import Models
 from claude_proxy.claude.process import ProcessEnded
 from claude_proxy.claude.prompt import Prompt
 from claude_proxy.claude.session import Session
+from claude_proxy.claude.spares import Arrival, Spares
 from claude_proxy.conversation import Conversation, Event
 from claude_proxy.errors import ProxyError, ShuttingDown
 from claude_proxy.settings import Settings
+from claude_proxy.tasks import Tasks
 
 log = structlog.get_logger()
 
 TEND_INTERVAL = 5.0
 SETTLE_WAIT = 3.0
 REFILL_DELAY = 0.5
+BOOT_TIME = 0.3
 SPARE_BACKOFF = (1.0, 2.0, 5.0, 15.0, 60.0)
 MODELS_FRESH = 600.0
 
@@ -61,13 +63,14 @@ class Turn:
         self._failure: ProxyError | None = None
         self.report = Report()
         self.origin: Origin | None = None
+        self.session_id: str | None = None
         self.closed = asyncio.Event()
 
     async def events(self) -> AsyncGenerator[list[Event], None]:
         """Batches as they come; an empty one says that the turn lives. Raises ProxyError."""
         for source in Origin:
             session, self.origin = await self._pool.take(self._prompt, source)
-            self._session = session
+            self._session, self.session_id = session, session.id
             if self._failure is not None:
                 raise self._failure
             flows = False
@@ -81,7 +84,7 @@ class Turn:
                         yield batch
                 return  # noqa: TRY300 - an else would belong to the whole loop
             except DiedUnused as died:
-                log.warning("claude.died_unused", pid=session.pid, reason=str(died))
+                log.warning("claude.died_unused", session=session.id, reason=str(died))
                 await self.close()
                 if self.origin is Origin.STARTED and source is not Origin.CONTINUED:
                     reason = f"Claude Code {died} before it took the request"
@@ -109,28 +112,51 @@ class Turn:
 class Pool:
     """Use as an async context manager; ``turn`` gives one admitted turn."""
 
-    def __init__(self, cli: Cli, environment: Mapping[str, str], settings: Settings) -> None:
-        self.installation = Installation(cli, environment)
+    def __init__(
+        self,
+        installation: Installation,
+        settings: Settings,
+        on_spent: Callable[[float], None] = lambda _: None,
+    ) -> None:
+        """``on_spent`` hears of every cent that the CLI reports, in US dollars."""
+        self.installation = installation
         self.models = Models(settings.model, settings.model_alias)
-        self.silence = settings.timeout
-        self._wanted_spares = settings.spares
-        self._spare_max_age = settings.spare_max_age
+        self._on_spent = on_spent
+        self._booked: dict[Session, float] = {}
         self._admission = Admission(
             settings.max_concurrency, settings.queue, settings.queue_timeout
         )
-        self._spares: list[Session] = []
+        self._spares = Spares(self.installation, settings.spares, settings.spare_max_age)
         self._living = Living(settings.max_sessions, settings.keep_alive)
         self._turns: set[Turn] = set()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks = Tasks()
+        self._tending: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         self._refill: asyncio.TimerHandle | None = None
         self._closing: ProxyError | None = None
         self._failures = 0
         self._models_at = float("-inf")
         self._models_lock = asyncio.Lock()
+        self._started = asyncio.Event()
+        self.silence = settings.timeout
+
+    async def underway(self) -> None:
+        """Returns when the first spare's process has been started, or could not be."""
+        if self._spares.missing:
+            await self._started.wait()
+
+    def configure(self, settings: Settings) -> None:
+        """Puts other limits, times, names and retries in force; turns that run are untouched."""
+        self.models.configure(settings.model, settings.model_alias)
+        self._admission.configure(settings.max_concurrency, settings.queue, settings.queue_timeout)
+        self._living.configure(settings.max_sessions, settings.keep_alive)
+        self.installation.retry(settings.retries)
+        self._spares.configure(settings.spares, settings.spare_max_age)
+        self.silence = settings.timeout
+        self._changed.set()
 
     async def __aenter__(self) -> Self:
-        self._own(self._tend(), "tend")
+        self._tending = self._tasks.start(self._tend(), "tend")
         self._changed.set()
         return self
 
@@ -138,14 +164,11 @@ class Pool:
         self.stop(ShuttingDown("claude-proxy is shutting down", retry_after=1))
         if self._refill is not None:
             self._refill.cancel()
-        for session in [*self._spares, *self._living.clear()]:
+        for session in [*self._spares.clear(), *self._living.clear()]:
             self.retire(session)
-        self._spares.clear()
-        for task in self._tasks:
-            if task.get_name() == "tend":
-                task.cancel()
-        while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tending is not None:
+            self._tending.cancel()
+        await self._tasks.finish()
         self.installation.clean_up()
 
     @property
@@ -191,11 +214,8 @@ class Pool:
             await self._settled(prompt)
             if (session := self._living.take(prompt)) is not None:
                 return session, Origin.CONTINUED
-        while self._spares and best is not Origin.STARTED:
-            session = self._spares.pop(0)
-            if self._usable(session):
-                return session, Origin.SPARE
-            self.retire(session)
+        if best is not Origin.STARTED and (session := await self._spares.take_soon()):
+            return session, Origin.SPARE
         return await self.installation.spawn(), Origin.STARTED
 
     async def _settled(self, prompt: Prompt) -> None:
@@ -209,6 +229,7 @@ class Pool:
 
     def keep(self, session: Session) -> bool:
         """For the conversation's next turn; the one that was used longest ago makes room."""
+        self._book(session)
         if self._closing is not None or not session.lives_on:
             return False
         for surplus in self._living.add(session):
@@ -231,7 +252,7 @@ class Pool:
 
     def retire(self, session: Session) -> asyncio.Task[Report]:
         """Ends the process in a task that the pool owns."""
-        return self._own(self._end(session), "retire")
+        return self._tasks.start(self._end(session), "retire")
 
     async def fresh_models(self) -> Models:
         """The models, listed by the CLI within the last minutes; spends no tokens."""
@@ -253,8 +274,11 @@ class Pool:
 
     async def _end(self, session: Session) -> Report:
         report = await session.close()
+        self._book(session)
+        self._booked.pop(session, None)
         log.debug(
             "claude.ended",
+            session=session.id,
             pid=session.pid,
             unknown_lines=session.unknown_lines,
             cost_usd=round(session.spent.cost_usd, 6),
@@ -262,20 +286,12 @@ class Pool:
         self._changed.set()
         return report
 
-    def _own(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
-        task = asyncio.create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._disown)
-        return task
-
-    def _disown(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("pool.task_failed", task=task.get_name(), exc_info=error)
-
-    def _usable(self, session: Session) -> bool:
-        age = time.monotonic() - session.started
-        return session.alive and self.installation.started(session) and age < self._spare_max_age
+    def _book(self, session: Session) -> None:
+        """The CLI counts up over the turns of a process."""
+        due = session.spent.cost_usd - self._booked.get(session, 0.0)
+        if due > 0:
+            self._booked[session] = session.spent.cost_usd
+            self._on_spent(due)
 
     async def _tend(self) -> None:
         """Keeps the wanted number of good spares, waiting longer after each failure."""
@@ -285,23 +301,28 @@ class Pool:
                     await self._changed.wait()
             self._changed.clear()
             await self.installation.follow_upgrade()
-            for session in self._living.outdated():
+            for session in [*self._living.outdated(), *self._spares.useless()]:
                 self.retire(session)
-            for session in [spare for spare in self._spares if not self._usable(spare)]:
-                self._spares.remove(session)
-                self.retire(session)
-            while len(self._spares) < self._wanted_spares:
-                if not await self._add_spare():
+            while self._spares.missing:
+                with self._spares.arriving() as arrival:
+                    added = await self._add_spare(arrival)
+                if arrival.claimed.is_set():
+                    break  # the next one starts when this one's answer flows
+                if not added:
                     backoff = SPARE_BACKOFF[min(self._failures, len(SPARE_BACKOFF)) - 1]
                     await asyncio.sleep(backoff)
 
-    async def _add_spare(self) -> bool:
+    async def _add_spare(self, arrival: Arrival) -> bool:
         session: Session | None = None
         try:
             session = await self.installation.spawn()
-            await self._warm(session)
+            self._started.set()
+            # What a request waits for has no time for a rehearsal, and what boots takes no lines.
+            if not await arrival.is_claimed(BOOT_TIME):
+                await self._warm(session)
         except (ProxyError, ProcessEnded, TimeoutError, ValueError) as error:
             self._failures += 1
+            self._started.set()
             log.warning(
                 "claude.spare_failed",
                 reason=str(error) or "no answer",
@@ -315,7 +336,7 @@ class Pool:
                 self.retire(session)
             raise
         self._failures = 0
-        self._spares.append(session)
+        self._spares.add(session)
         log.debug(
             "claude.spare_ready",
             pid=session.pid,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import secrets
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
@@ -43,6 +44,7 @@ class Session:
     """``run`` as long as ``continues`` says so; ``close`` always. Fresh, it is a spare."""
 
     def __init__(self, cli: Cli, process: Process) -> None:
+        self.id = f"ses_{secrets.token_hex(6)}"
         self.stamp = cli.stamp()
         self.started = time.monotonic()
         self.report = Report()
@@ -66,8 +68,9 @@ class Session:
             if error.errno in EXHAUSTED:
                 raise Overloaded(message, retry_after=RETRY_SOON) from None
             raise BadUpstream(message) from None
-        log.debug("claude.started", pid=process.pid, version=cli.version)
-        return cls(cli, process)
+        session = cls(cli, process)
+        log.debug("claude.started", session=session.id, pid=process.pid, version=cli.version)
+        return session
 
     @property
     def pid(self) -> int:

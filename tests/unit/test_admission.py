@@ -50,13 +50,20 @@ class Hall:
 
     def __init__(self, limit: int, queue: int, wait: float = LONG) -> None:
         self.admission = Admission(limit, queue, wait)
-        self.limit = limit
+        self.limit = self._ceiling = limit
         self.queue = queue
+        self.wait = wait
         self.guests: list[Guest] = []
         self.entered: list[Guest] = []
 
     def enter(self, guest: Guest) -> None:
         self.entered.append(guest)
+
+    def configure(self, limit: int, queue: int) -> None:
+        """Slots that are handed out already stay so, wherever their guests are on their way."""
+        self._ceiling = max(self._ceiling, limit)
+        self.limit, self.queue = limit, queue
+        self.admission.configure(limit, queue, self.wait)
 
     async def come(self) -> Guest:
         guest = Guest(self)
@@ -71,12 +78,13 @@ class Hall:
         inside = sum(guest.inside for guest in self.guests)
         waiting = [guest for guest in self.guests if guest.waits]
         assert (self.admission.running, self.admission.waiting) == (inside, len(waiting))
-        assert inside == self.limit or not waiting, "a slot is free and somebody waits"
+        assert inside >= self.limit or not waiting, "a slot is free and somebody waits"
+        self._ceiling = max(self.limit, inside)
         last_in = max(map(self.guests.index, self.entered), default=-1)
         assert all(self.guests.index(guest) > last_in for guest in waiting), "queue jumped"
 
     def check(self) -> None:
-        assert sum(guest.inside for guest in self.guests) <= self.limit
+        assert sum(guest.inside for guest in self.guests) <= self._ceiling
 
     async def close(self) -> None:
         """Afterwards every slot must be free at once."""
@@ -186,9 +194,68 @@ def test_who_is_cancelled_in_the_moment_of_admission_hands_the_slot_on():
     run(work)
 
 
+def test_a_higher_limit_lets_those_in_who_wait_and_a_longer_queue_lets_wait():
+    async def work():
+        hall = Hall(limit=1, queue=2)
+        guests = [await hall.come() for _ in range(3)]
+        hall.configure(limit=2, queue=1)
+        await hall.settle()
+        assert [guest.inside for guest in guests] == [True, True, False]
+        refused = await hall.come()
+        assert isinstance(refused.error, RateLimited)
+        hall.configure(limit=2, queue=2)
+        fourth = await hall.come()
+        assert fourth.waits
+        hall.configure(limit=9, queue=0)
+        await hall.settle()
+        assert [guest.inside for guest in [*guests, fourth]] == [True] * 4
+        await hall.close()
+
+    run(work)
+
+
+def test_a_lower_limit_sends_nobody_away_and_lets_nobody_in_until_it_holds():
+    async def work():
+        hall = Hall(limit=3, queue=2)
+        *inside, first, second = [await hall.come() for _ in range(5)]
+        hall.configure(limit=1, queue=0)
+        for leaving in inside[:2]:
+            await hall.settle()
+            assert first.waits
+            assert second.waits
+            leaving.leave.set()
+        await hall.settle()
+        assert first.waits
+        assert (await hall.come()).error is not None
+        inside[2].leave.set()
+        await hall.settle()
+        assert (first.inside, second.waits) == (True, True)
+        await hall.close()
+
+    run(work)
+
+
+def test_a_shorter_wait_holds_for_those_who_come_later():
+    async def work():
+        hall = Hall(limit=1, queue=2)
+        _, early = await hall.come(), await hall.come()
+        hall.wait = 0.01
+        hall.configure(limit=1, queue=2)
+        late = await hall.come()
+        await late.task
+        assert isinstance(late.error, Overloaded)
+        assert early.waits
+        await hall.settle()
+        await hall.close()
+
+    run(work)
+
+
 steps = st.lists(
     st.tuples(
-        st.sampled_from(["come", "come", "leave", "cancel", "close", "yield", "settle"]),
+        st.sampled_from(
+            ["come", "come", "leave", "cancel", "close", "configure", "yield", "settle"]
+        ),
         st.integers(0, 30),
     ),
     max_size=40,
@@ -213,6 +280,8 @@ def test_whatever_happens_in_whatever_order_no_slot_is_lost(limit, queue, wait, 
                     guest.task.cancel()
                 case "close":
                     hall.admission.fail_waiting(ShuttingDown("closing"))
+                case "configure":
+                    hall.configure(limit=1 + number % 3, queue=number // 6)
                 case "yield":
                     await asyncio.sleep(0)
                 case "settle":

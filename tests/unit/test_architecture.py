@@ -18,7 +18,9 @@ ALLOWED = {
     "claude_proxy.conversation": {"claude_proxy.errors"},
     "claude_proxy.errors": set(),
     "claude_proxy.settings": {"claude_proxy"},
-    "claude_proxy.log": {"claude_proxy.settings"},
+    "claude_proxy.journal": set(),
+    "claude_proxy.outlet": set(),
+    "claude_proxy.log": {"claude_proxy.settings", "claude_proxy.journal", "claude_proxy.outlet"},
     "claude_proxy.directories": set(),
     "claude_proxy.database": set(),
     "claude_proxy.store": {"claude_proxy.database"},
@@ -27,21 +29,33 @@ ALLOWED = {
     "claude_proxy.anthropic": {"claude_proxy.conversation", "claude_proxy.errors"},
     "claude_proxy.claude": {
         *("claude_proxy.conversation", "claude_proxy.errors", "claude_proxy.settings"),
+        "claude_proxy.tasks",
     },
     "claude_proxy.simulator": set(),
+    "claude_proxy.commands": {
+        *("claude_proxy", "claude_proxy.settings", "claude_proxy.config_file"),
+        *("claude_proxy.command_line", "claude_proxy.directories", "claude_proxy.api_key"),
+        *("claude_proxy.listeners", "claude_proxy.spending", "claude_proxy.claude.cli"),
+    },
 }
 # What only these may import.
 USERS = {
     "claude_proxy.__main__": set(),
     "claude_proxy.daemon": {"claude_proxy.__main__"},
-    "claude_proxy.app": {"claude_proxy.daemon"},
+    "claude_proxy.serving": {"claude_proxy.daemon"},
+    "claude_proxy.app": {"claude_proxy.serving"},
+    "claude_proxy.journal": {"claude_proxy.log"},
+    "claude_proxy.outlet": {"claude_proxy.log"},
     "claude_proxy.streaming": {"claude_proxy.app", "claude_proxy.responses"},
     "claude_proxy.openai": {"claude_proxy.app", "claude_proxy.responses"},
     "claude_proxy.anthropic": {"claude_proxy.app"},
     "claude_proxy.simulator": set(),
+    "claude_proxy.commands": {"claude_proxy.__main__"},
     "claude_proxy.claude": {
         *("claude_proxy.app", "claude_proxy.responses", "claude_proxy.streaming"),
-        *("claude_proxy.daemon", "claude_proxy.demo"),
+        *("claude_proxy.daemon", "claude_proxy.demo", "claude_proxy.server"),
+        *("claude_proxy.serving", "claude_proxy.supervision", "claude_proxy.reload"),
+        "claude_proxy.commands.claude_code",
     },
 }
 
@@ -78,7 +92,7 @@ def within(module: str, part: str) -> bool:
 
 
 def test_there_is_something_to_look_at():
-    assert {"claude_proxy.app", "claude_proxy.claude.pool"} <= GRAPH["claude_proxy.daemon"]
+    assert {"claude_proxy.app", "claude_proxy.claude.pool"} <= GRAPH["claude_proxy.serving"]
     assert "claude_proxy.simulator.app" in MODULES
 
 

@@ -1,0 +1,194 @@
+"""What was asked for: flags over environment over configuration file, and the command."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from claude_proxy import __version__, config_file
+from claude_proxy.settings import (
+    FLAGS,
+    GROUPS,
+    OPTIONS,
+    REPEATABLE,
+    ConfigurationError,
+    Option,
+    Settings,
+    UsageError,
+    shown_default,
+)
+from claude_proxy.values import convert
+
+SERVE = "serve"
+# Name: one line for --help, and what `COMMAND --help` says.
+COMMANDS = {
+    "key": (
+        "print the key that clients must send",
+        "Print the key that clients must send, making one if there is none yet.",
+    ),
+    "install": (
+        "run it as a service of yours: write and enable the systemd units",
+        """Write the two systemd units for the present user, with the flags given here, and enable
+        the socket: claude-proxy then starts with the first connection.""",
+    ),
+    "uninstall": (
+        "stop it and remove the units that install wrote",
+        "Stop claude-proxy and remove the units that `claude-proxy install` wrote.",
+    ),
+    "status": (
+        "say what runs, what it listens on, the login, what was spent today",
+        """Say what runs, what it listens on, the CLI and its login, what was spent today, and the
+        last errors. Starts nothing and spends nothing.""",
+    ),
+    "check": (
+        "look for what keeps it from working, and say how to mend it",
+        """Look for every known cause of trouble and say how to mend it. Spends no tokens. The exit
+        code is 1 when something is wrong.""",
+    ),
+}
+DRY_RUN = frozenset({"install", "uninstall"})
+# They are asked when something is wrong, so they work without the file that is.
+WITHOUT_FILE = frozenset({"status", "check"})
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """``flags``: those that were given, as they were given, for whoever has to repeat them.
+    ``problem``: why the configuration file was left out, which only some commands do.
+    """
+
+    settings: Settings
+    command: str = SERVE
+    dry_run: bool = False
+    flags: tuple[str, ...] = ()
+    problem: str | None = None
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(ascii(message)[1:-1])
+
+
+def check_flags(argv: Sequence[str]) -> None:
+    """Names a misspelt flag, without the value that may stand behind it."""
+    known = ["-h", "--help", "--version", *(option.flag for option in OPTIONS.values())]
+    known += [option.short for option in OPTIONS.values() if option.short]
+    known += ["--dry-run"] if DRY_RUN & set(argv) else []
+    for before, argument in zip(["", *argv], argv, strict=False):
+        if before == "--api-key":
+            continue  # argparse will say that the value is missing, and not what it is
+        flag = argument.partition("=")[0] if argument.startswith("--") else argument[:2]
+        if re.match(r"-[^\d]", flag) and flag not in known:
+            near = difflib.get_close_matches(flag, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise UsageError(f"unknown flag {ascii(flag)[1:-1]}{hint}")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line; unset flags are absent from the namespace."""
+    parser = Parser(
+        prog="claude-proxy",
+        description="Your own Claude Code CLI as a local, OpenAI-compatible API.",
+        epilog="TIME is seconds, or a number with ms, s, min or h. A flag wins over its variable, "
+        "and that over the configuration file. Without a key one is made and kept; "
+        "`claude-proxy key` prints it.",
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"claude-proxy {__version__}")
+    for title, options in GROUPS.items():
+        group = parser.add_argument_group(title)
+        for option in options:
+            add_option(group, option)
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
+    for name, (short, long) in COMMANDS.items():
+        command = commands.add_parser(
+            name, help=short, description=long, argument_default=argparse.SUPPRESS
+        )
+        if name in DRY_RUN:
+            command.add_argument(
+                "--dry-run", action="store_true", help="say what would be done, and do nothing"
+            )
+    return parser
+
+
+def add_option(group: argparse._ArgumentGroup, option: Option) -> None:
+    names = [option.short, option.flag] if option.short else [option.flag]
+    text = f"{option.help}{shown_default(option.name)} [{option.variable}]".replace("%", "%%")
+    if option.name in FLAGS:
+        group.add_argument(*names, dest=option.name, action="store_true", help=text)
+    else:
+        action = "append" if option.name in REPEATABLE else "store"
+        group.add_argument(
+            *names, dest=option.name, action=action, metavar=option.metavar, help=text
+        )
+
+
+def read_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Raw values by field. Empty variables count as unset; misspelt ones of ours are an error."""
+    known = {option.variable: option.name for option in OPTIONS.values()}
+    for variable in environ:
+        if variable.startswith("CLAUDE_PROXY_") and variable not in known:
+            named = OPTIONS.get(variable.removeprefix("CLAUDE_PROXY_").lower())
+            near = difflib.get_close_matches(variable, known, n=1)
+            meant = named.variable if named else "".join(near)
+            hint = f"; did you mean {meant}?" if meant else ""
+            raise UsageError(f"unknown environment variable {ascii(variable)[1:-1]}{hint}")
+    return {name: environ[variable] for variable, name in known.items() if environ.get(variable)}
+
+
+def read_file(given: str | None, environ: Mapping[str, str]) -> dict[str, Any]:
+    """Checked values by field. Raises ConfigurationError that names the file and the setting."""
+    path = config_file.find(given, environ)
+    if path is None:
+        return {}
+    try:
+        return {
+            name: convert(name, raw, f"{path}: {OPTIONS[name].key}")
+            for name, raw in config_file.read(path).items()
+        }
+    except UsageError as error:
+        raise ConfigurationError(str(error)) from None
+
+
+def load(argv: Sequence[str], environ: Mapping[str, str]) -> Invocation:
+    """Raises UsageError or ConfigurationError; --help exits 0."""
+    check_flags(argv)
+    given = vars(build_parser().parse_args(argv))
+    command = given.pop("command", None) or SERVE
+    dry_run = given.pop("dry_run", False)
+    flags = {name: convert(name, raw, OPTIONS[name].flag) for name, raw in given.items()}
+    variables = {
+        name: convert(name, raw, OPTIONS[name].variable)
+        for name, raw in read_environment(environ).items()
+        if name not in given
+    }
+    stronger = variables | flags
+    problem = None
+    weaker: dict[str, Any] = {}
+    try:
+        weaker = read_file(stronger.get("config"), environ)
+    except ConfigurationError as error:
+        if command not in WITHOUT_FILE:
+            raise
+        problem = str(error)
+    settings = Settings(**(weaker | stronger))
+    return Invocation(settings, command, dry_run, tuple(as_flags(given)), problem)
+
+
+def as_flags(given: Mapping[str, Any]) -> list[str]:
+    """The flags of a parsed command line, one word each."""
+    words: list[str] = []
+    for name, raw in given.items():
+        if name in FLAGS:
+            words.append(OPTIONS[name].flag)
+        else:
+            values = raw if isinstance(raw, list) else [raw]
+            words += [f"{OPTIONS[name].flag}={value}" for value in values]
+    return words

@@ -1,0 +1,26 @@
+"""``claude-proxy install``, ``uninstall``, ``status`` and ``check``: what goes on around a daemon.
+
+None of them starts a daemon by itself, spends tokens, or prints a key or a variable's value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from claude_proxy.command_line import Invocation
+from claude_proxy.commands.check import run as check
+from claude_proxy.commands.install import run as install
+from claude_proxy.commands.status import run as status
+from claude_proxy.commands.uninstall import run as uninstall
+
+COMMANDS: dict[str, Callable[[Invocation, Mapping[str, str]], int]] = {
+    "install": install,
+    "uninstall": uninstall,
+    "status": status,
+    "check": check,
+}
+
+
+def run(asked: Invocation, environ: Mapping[str, str]) -> int:
+    """The exit code. Raises UsageError or ConfigurationError."""
+    return COMMANDS[asked.command](asked, environ)

@@ -1,0 +1,50 @@
+"""``claude-proxy check``: every known cause of trouble that can be seen from here, a line each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+
+from claude_proxy.command_line import Invocation
+from claude_proxy.commands import seen
+from claude_proxy.commands.checks import account, host, key, service
+from claude_proxy.commands.checks.finding import FAIL, Finding, Scene
+from claude_proxy.commands.external import say
+
+CHECKS: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
+    host.program_itself,
+    account.cli_here,
+    account.cli_of_service,
+    account.login,
+    account.variables,
+    account.proxies,
+    account.owner,
+    key.key_file,
+    host.state_directory,
+    service.unit_files,
+    service.program_of_service,
+    service.failures,
+    service.enabled,
+    service.version_that_runs,
+    service.addresses,
+    host.systemd_version,
+    host.user_namespaces,
+    host.linger,
+    host.journal,
+)
+
+
+def run(asked: Invocation, environ: Mapping[str, str]) -> int:
+    """1 when something is wrong, else 0; a warning is nothing wrong."""
+    home = environ.get("HOME") or os.path.expanduser("~")  # noqa: PTH111 - that of Path raises
+    now = seen.look(environ)
+    scene = Scene(asked.settings, environ, now, home, now.health(asked.settings))
+    levels = set()
+    if asked.problem is not None:
+        levels.add(FAIL)
+        say(Finding(FAIL, "configuration file", asked.problem).line())
+    for check in CHECKS:
+        for finding in check(scene):
+            levels.add(finding.level)
+            say(finding.line())
+    return 1 if FAIL in levels else 0

@@ -1,0 +1,63 @@
+"""The user's Claude Code CLI as the commands see it: where, which version, logged in or not."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from claude_proxy.claude import cli
+from claude_proxy.claude.cli import Cli, Login
+from claude_proxy.settings import Settings
+
+Found = Cli
+Standing = Login
+NODE = "node"
+
+
+def find(given: str | None, environ: Mapping[str, str]) -> Path:
+    """Raises ConfigurationError."""
+    return cli.find(given, environ)
+
+
+def examine(path: Path, environ: Mapping[str, str]) -> Cli:
+    """Runs it for its version. Raises ConfigurationError."""
+    return asyncio.run(cli.examine(path, cli.child_environment(environ, 0)))
+
+
+def login(found: Cli, environ: Mapping[str, str]) -> Login:
+    """What the CLI itself says; spends no tokens."""
+    return asyncio.run(cli.login(found, cli.child_environment(environ, 0)))
+
+
+def installed(settings: Settings, environ: Mapping[str, str]) -> Cli:
+    """Raises ConfigurationError."""
+    return examine(find(settings.claude, environ), environ)
+
+
+def interpreter(path: Path, environ: Mapping[str, str]) -> Path | None:
+    """The node that runs it, when the CLI is a script and node is on PATH."""
+    if not needs_node(path):
+        return None
+    found = shutil.which(NODE, path=environ.get("PATH"))
+    return Path(found).absolute() if found else None
+
+
+def needs_node(path: Path) -> bool:
+    """Whether its first line is ``#!/usr/bin/env node``."""
+    try:
+        with path.open("rb") as file:
+            words = file.readline(200).removeprefix(b"#!").split()
+    except OSError:
+        return False
+    return len(words) > 1 and words[0].endswith(b"/env") and words[-1] == NODE.encode()
+
+
+def describe(login: Login) -> str:
+    """For a person."""
+    if login.logged_in is None:
+        return "unknown: Claude Code did not say"
+    if not login.logged_in:
+        return "NOT logged in: run `claude` once as this user and log in"
+    return f"logged in as {login.plan or login.method or 'somebody'}"

@@ -1,0 +1,91 @@
+"""What the user's systemd knows of the two units, looked at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from claude_proxy.commands import systemctl, units
+from claude_proxy.commands.health import Health, ask
+from claude_proxy.commands.systemctl import Manager
+from claude_proxy.listeners import Place
+from claude_proxy.settings import ConfigurationError, Settings
+
+COMMON = (
+    *("LoadState", "ActiveState", "SubState", "Result", "FragmentPath", "UnitFileState"),
+    *("NeedDaemonReload", "ActiveEnterTimestamp"),
+)
+OF_SERVICE = (
+    *("MainPID", "MemoryCurrent", "StatusText", "ExecMainStatus", "Environment"),
+    *("PrivateUsers", "PrivateTmp"),
+)
+NOT_SET = frozenset({"[not set]", "infinity", str(2**64 - 1)})
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """``service`` and ``socket`` are the units' properties; empty without a user manager."""
+
+    manager: Manager | None
+    service: Mapping[str, str] = field(default_factory=dict)
+    socket: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_managed(self) -> bool:
+        """Whether there is a service unit of that name, wherever it comes from."""
+        return self.service.get("LoadState", "not-found") != "not-found"
+
+    @property
+    def runs(self) -> bool:
+        return self.service.get("ActiveState") in systemctl.ACTIVE
+
+    @property
+    def listens(self) -> bool:
+        return self.socket.get("ActiveState") in systemctl.ACTIVE
+
+    @property
+    def may_be_asked(self) -> bool:
+        """Whether a connection would not wake a daemon that sleeps."""
+        return self.service.get("ActiveState") == "active" or not self.listens
+
+    def places(self, settings: Settings) -> list[Place]:
+        """Where it listens: on the socket unit's; while that is not started, it may be anywhere
+        that the settings say, too.
+        """
+        found = []
+        for line in self.socket.get("Listen", "").splitlines():
+            with suppress(ConfigurationError):
+                found.append(Place.of(line.removesuffix(" (Stream)")))
+        if found and self.listens:
+            return found
+        given = [Place.of(text) for text in settings.listen]
+        given = given or [Place(settings.host, settings.port)]
+        return list(dict.fromkeys([*given, *found]))
+
+    def health(self, settings: Settings) -> tuple[Place, Health] | None:
+        return ask(self.places(settings)) if self.may_be_asked else None
+
+    def unit_text(self) -> str:
+        """Of the service; empty when there is none."""
+        path = self.service.get("FragmentPath")
+        try:
+            return Path(path).read_text(encoding="utf-8", errors="replace") if path else ""
+        except OSError:
+            return ""
+
+    def command(self, home: str) -> list[str]:
+        """The words that the service runs; empty when they cannot be told."""
+        return units.words_of(self.unit_text(), home)
+
+
+def look(environ: Mapping[str, str]) -> Seen:
+    manager = systemctl.reached(environ)
+    if manager is None:
+        return Seen(None)
+    return Seen(
+        manager,
+        manager.show(units.SERVICE, *COMMON, *OF_SERVICE),
+        manager.show(units.SOCKET, *COMMON, "Listen"),
+    )

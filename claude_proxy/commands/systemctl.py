@@ -1,0 +1,99 @@
+"""The user's systemd, through ``systemctl --user`` and ``loginctl``."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from claude_proxy.commands import external
+from claude_proxy.settings import ConfigurationError
+
+SYSTEMCTL = ("systemctl", "--user", "--no-pager", "--no-ask-password")
+LINGERING = Path("/var/lib/systemd/linger")
+# As systemctl quotes: blanks by quotation marks, and within them " \\ ` $ by a backslash.
+WORD = re.compile(r'(?:[^\s"\\]|\\.|"(?:[^"\\]|\\.)*")+')
+BARE = re.compile(r'\\(.)|"')
+ACTIVE = frozenset({"active", "activating", "reloading"})
+
+
+class Manager:
+    """A user manager that has answered. ``version`` is systemd's, 0 when it could not be read."""
+
+    def __init__(self, environ: Mapping[str, str], properties: Mapping[str, str]) -> None:
+        self._environ = environ
+        self.unit_path = properties.get("UnitPath", "").split()
+        found = re.search(r"\d+", properties.get("Version", ""))
+        self.version = int(found[0]) if found else 0
+
+    def show(self, unit: str, *properties: str) -> dict[str, str]:
+        """Properties that are set, as systemctl writes them; what is given more than once has a
+        line each. Empty when it did not answer.
+        """
+        done = self._run("show", unit, f"--property={','.join(properties)}")
+        return parsed(done.output) if done.went_well else {}
+
+    def environment(self) -> dict[str, str]:
+        """What the manager hands to every service. The values are never to be shown."""
+        done = self._run("show-environment")
+        return assignments(done.output.splitlines()) if done.went_well else {}
+
+    def do(self, *words: str, limit: float = external.PATIENCE) -> None:
+        """Raises ConfigurationError with what systemctl complains of."""
+        done = self._run(*words, limit=limit)
+        if not done.went_well:
+            raise ConfigurationError(f"{shown(*words)} failed: {' '.join(done.error.split())}")
+
+    def _run(self, *words: str, limit: float = external.PATIENCE) -> external.Outcome:
+        return external.run([*SYSTEMCTL, *words], self._environ, limit)
+
+
+def reached(environ: Mapping[str, str]) -> Manager | None:
+    """None: there is no user manager to speak to from here."""
+    if not (environ.get("XDG_RUNTIME_DIR") or environ.get("DBUS_SESSION_BUS_ADDRESS")):
+        return None
+    done = external.run([*SYSTEMCTL, "show", "--property=Version,UnitPath"], environ)
+    return Manager(environ, parsed(done.output)) if done.went_well else None
+
+
+def shown(*words: str) -> str:
+    """As one types it."""
+    return " ".join(["systemctl --user", *words])
+
+
+def parsed(output: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for line in output.splitlines():
+        name, sign, value = line.partition("=")
+        if sign and value:
+            found[name] = f"{found[name]}\n{value}" if name in found else value
+    return found
+
+
+def assignments(words: list[str]) -> dict[str, str]:
+    return {name: value for name, sign, value in (each.partition("=") for each in words) if sign}
+
+
+def unit_environment(properties: Mapping[str, str]) -> dict[str, str]:
+    """The ``Environment=`` of a unit, from the property of that name."""
+    words = WORD.findall(properties.get("Environment", ""))
+    return assignments([BARE.sub(r"\1", word) for word in words])
+
+
+def user_name() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
+
+def lingers(environ: Mapping[str, str]) -> bool | None:
+    """Whether this user's services outlive the last logout; None when nobody can tell."""
+    words = ["loginctl", "show-user", user_name(), "--property=Linger", "--value"]
+    answer = external.run(words, environ).output.strip()
+    if answer in ("yes", "no"):
+        return answer == "yes"
+    # logind knows only who is logged in or lingers.
+    return (LINGERING / user_name()).exists() if LINGERING.is_dir() else None

@@ -1,0 +1,62 @@
+"""The configuration file: any setting by its flag's name, in TOML, but never the key itself."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from claude_proxy.directories import configuration_directory
+from claude_proxy.settings import OPTIONS, ConfigurationError
+
+NAME = "config.toml"
+# A file is copied, shown and kept in a Nix store; it names the key's own file instead.
+ELSEWHERE = {
+    "api_key": "a configuration file is no place for a key: name its file with api-key-file",
+    "config": "a configuration file cannot name another one",
+}
+
+
+def find(given: str | None, environ: Mapping[str, str]) -> Path | None:
+    """``given``, which must be there, else the one in the XDG configuration home if it is.
+
+    Raises ConfigurationError.
+    """
+    if given is not None:
+        try:
+            return Path(given).expanduser()
+        except RuntimeError:
+            raise ConfigurationError(f"cannot read {given}: no such home directory") from None
+    try:
+        path = configuration_directory(environ) / NAME
+        return path if path.exists() else None
+    except (OSError, RuntimeError):  # no home directory, or one that is not ours to look into
+        return None
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Values as TOML has them, by field. Raises ConfigurationError."""
+    import tomllib  # noqa: PLC0415 - most starts have no such file
+
+    try:
+        with path.open("rb") as file:
+            table = tomllib.load(file)
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: not TOML: {ascii(str(error))[1:-1]}") from None
+    return {field_of(key, path): value for key, value in table.items()}
+
+
+def field_of(key: str, path: Path) -> str:
+    """The field that a key stands for, written with - or _."""
+    known = {option.key: option.name for option in OPTIONS.values()}
+    name = known.get(key.replace("_", "-"))
+    if name is None:
+        near = difflib.get_close_matches(key, known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ConfigurationError(f"{path}: unknown setting {ascii(key)[1:-1]}{hint}")
+    if name in ELSEWHERE:
+        raise ConfigurationError(f"{path}: {ELSEWHERE[name]}")
+    return name

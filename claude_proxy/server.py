@@ -1,0 +1,141 @@
+"""uvicorn under this daemon's rules: when it is ready, how it drains, what a signal means."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+import uvicorn
+from starlette.types import ASGIApp
+
+from claude_proxy.claude.pool import Pool
+from claude_proxy.errors import ShuttingDown
+from claude_proxy.listeners import Listener
+
+log = structlog.get_logger()
+
+# How many connections asyncio takes in a row; out of descriptors it logs each failure.
+ACCEPTED_IN_A_ROW = 128
+# After the drain time each turn gets its error frame; this is for sending it.
+FAREWELL = 2.0
+# An open connection without a request may have one on its way to us.
+LINGER = 0.5
+LINGER_INTERVAL = 0.02
+
+
+class Server(uvicorn.Server):
+    """Signals drain the pool, no request is lost on the way, and the exit code stays ours.
+
+    ``on_ready`` and ``on_stopping`` are called once each, when it listens and when it begins to
+    drain. ``drain_timeout`` may be changed until then.
+    """
+
+    def __init__(self, app: ASGIApp, pool: Pool, drain_timeout: float) -> None:
+        config = uvicorn.Config(
+            app,
+            http="h11",
+            ws="none",
+            loop="asyncio",
+            lifespan="off",
+            backlog=ACCEPTED_IN_A_ROW,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+        )
+        super().__init__(config)
+        self.drain_timeout = drain_timeout
+        self.on_ready: Callable[[], None] = lambda: None
+        self.on_stopping: Callable[[], None] = lambda: None
+        self._pool = pool
+
+    async def serve_on(self, listeners: Sequence[Listener]) -> None:
+        """Until it is told to exit and everything has ended."""
+        await self.serve(sockets=list(listeners))
+
+    @property
+    def busy(self) -> bool:
+        return bool(self.server_state.tasks)
+
+    @property
+    def requests(self) -> int:
+        """So far."""
+        return self.server_state.total_requests
+
+    def exit_soon(self, why: str) -> None:
+        """Drains, then ends."""
+        stats = self._pool.stats
+        log.info("daemon.draining", why=why, running=stats.running, queued=stats.queued)
+        self.should_exit = True
+
+    def on_signal(self, number: signal.Signals) -> None:
+        """The first one drains, the second one ends every answer with an error."""
+        if not self.should_exit:
+            self.exit_soon(number.name)
+            return
+        log.warning("daemon.stop_at_once", signal=number.name)
+        self._pool.stop(ShuttingDown("claude-proxy was told to stop at once"))
+        loop = asyncio.get_running_loop()
+        loop.call_later(FAREWELL, setattr, self, "force_exit", True)  # noqa: FBT003
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Nothing: uvicorn's own raises the signal again at the end, which hides a clean exit."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.on_stopping()
+        self._close_after_each_answer()
+        await self._stop_accepting(sockets or [])
+        await self._linger()
+        error = ShuttingDown("claude-proxy is shutting down and could not wait any longer")
+        loop = asyncio.get_running_loop()
+        deadline = loop.call_later(self.drain_timeout, self._pool.stop, error)
+        self.config.timeout_graceful_shutdown = int(self.drain_timeout + FAREWELL)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            deadline.cancel()
+
+    async def _stop_accepting(self, sockets: Sequence[socket.socket]) -> None:
+        """Whoever connects from now on waits in the queue of a socket of systemd's.
+
+        asyncio drops connections that it has accepted in the very moment in which its server is
+        closed; they get two rounds of the loop to be taken up first.
+        """
+        loop = asyncio.get_running_loop()
+        for listener in sockets:
+            loop.remove_reader(listener.fileno())
+        for _ in range(2):
+            await asyncio.sleep(0)
+
+    def _close_after_each_answer(self) -> None:
+        """In place: answers that have not begun yet hold one of these lists, of which uvicorn
+        makes a new one every second.
+        """
+        lists = [self.server_state.default_headers]
+        lists += [cycle.default_headers for cycle in self._cycles() if cycle is not None]
+        for headers in {id(one): one for one in lists}.values():
+            headers.append((b"connection", b"close"))
+
+    async def _linger(self) -> None:
+        """uvicorn closes connections that have no request, for which one may be on its way."""
+        for _ in range(round(LINGER / LINGER_INTERVAL)):
+            if not self._has_idle_connections():
+                break
+            await asyncio.sleep(LINGER_INTERVAL)  # uvicorn tells nobody when a request arrives
+
+    def _has_idle_connections(self) -> bool:
+        return any(cycle is None or cycle.response_complete for cycle in self._cycles())
+
+    def _cycles(self) -> list[Any]:
+        """The last request of each connection, if there was one, with its answer."""
+        return [getattr(each, "cycle", None) for each in self.server_state.connections]

@@ -1,0 +1,55 @@
+"""The half of the daemon that speaks HTTP: application, server, and what goes on beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from claude_proxy import app
+from claude_proxy.claude.pool import Pool
+from claude_proxy.current import Current
+from claude_proxy.kept import Kept
+from claude_proxy.listeners import Listener
+from claude_proxy.reload import Reload
+from claude_proxy.server import Server
+from claude_proxy.spending import Spending
+from claude_proxy.start import Start
+from claude_proxy.supervision import Supervision, watch_login
+from claude_proxy.tasks import running
+
+
+class Serving:
+    """``run`` once; ``reload`` at any time."""
+
+    def __init__(
+        self,
+        start: Start,
+        pool: Pool,
+        kept: Kept,
+        spent: Spending,
+        listening: Sequence[Listener],
+    ) -> None:
+        self._pool = pool
+        self._listening = listening
+        current = Current(start.settings, start.key)
+        self.server = Server(app.build(current, pool, kept), pool, start.settings.drain_timeout)
+        self._supervision = Supervision(
+            self.server, pool, current, spent, start.notifier, activated=bool(start.passed)
+        )
+        self._reload = Reload(start.reread, current, pool, self.server)
+        self.server.on_ready = self._supervision.ready
+        self.server.on_stopping = self._supervision.stopping
+
+    def reload(self) -> None:
+        """systemd is told of its end, whichever it is."""
+        if not self.server.should_exit:
+            self._supervision.reloading()
+            self._reload()
+            self._supervision.ready()
+
+    async def run(self) -> None:
+        """Until the server has been told to exit and everything has ended."""
+        async with (
+            running(watch_login(self._pool, self.server), "login"),
+            running(self._supervision.run(), "supervision"),
+        ):
+            await self.server.serve_on(self._listening)

@@ -1,0 +1,137 @@
+"""What goes on beside the requests: signs of life and status to systemd, login, idle exit."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import structlog
+
+from claude_proxy import log as log_to
+from claude_proxy.claude.cli import Login
+from claude_proxy.claude.pool import Pool, Stats
+from claude_proxy.current import Current
+from claude_proxy.notify import Notifier
+from claude_proxy.server import Server
+from claude_proxy.spending import Spending
+
+log = structlog.get_logger()
+
+INTERVAL = 1.0
+# systemd advises half of its limit; a third leaves room for a late tick.
+SIGNS_PER_LIMIT = 3
+# While it drains, systemd's own patience is put off by that much at every look.
+EXTENSION = 15.0
+LOGIN_INTERVAL = 300.0
+# A connection that has started the program waits for its answer; asking costs a process.
+LOGIN_DELAY = 2.0
+
+
+class Supervision:
+    """``run`` is a task beside the server. It runs on the event loop that serves the requests, so
+    that a loop that is stuck gives no sign of life and systemd starts the program anew.
+    """
+
+    def __init__(  # noqa: PLR0913 - it looks at all that runs
+        self,
+        server: Server,
+        pool: Pool,
+        current: Current,
+        spending: Spending,
+        notifier: Notifier,
+        *,
+        activated: bool,
+    ) -> None:
+        """``activated``: somebody else listens on, and starts the program again when needed."""
+        self._server = server
+        self._pool = pool
+        self._current = current
+        self._spending = spending
+        self._notifier = notifier
+        self._activated = activated
+        self._told = ""
+        self._idle_since = time.monotonic()
+        self._requests = 0
+
+    def status(self) -> str:
+        return describe(self._pool.stats, self._spending.today, self._pool.installation.last_login)
+
+    def ready(self) -> None:
+        self._told = self.status()
+        self._notifier.ready(self._told)
+
+    def reloading(self) -> None:
+        self._notifier.reloading()
+
+    def stopping(self) -> None:
+        self._notifier.stopping("draining: " + self.status())
+        self._notifier.extend(EXTENSION)
+
+    async def run(self) -> None:
+        limit = self._notifier.watchdog
+        pause = INTERVAL if limit is None else min(INTERVAL, limit / SIGNS_PER_LIMIT)
+        next_sign = 0.0
+        while True:
+            now = time.monotonic()
+            if limit is not None and now >= next_sign:
+                self._notifier.alive()
+                next_sign = now + limit / SIGNS_PER_LIMIT
+            log_to.push()
+            self._tell()
+            self._end_when_idle(now)
+            await asyncio.sleep(pause)
+
+    def _tell(self) -> None:
+        status = self.status()
+        if self._server.should_exit:
+            status = f"draining: {status}"
+            self._notifier.extend(EXTENSION)
+        if status != self._told:
+            self._told = status
+            self._notifier.status(status)
+
+    def _end_when_idle(self, now: float) -> None:
+        stats = self._pool.stats
+        busy = self._server.busy or stats.running or stats.queued or stats.living
+        if busy or self._server.requests != self._requests:
+            self._requests = self._server.requests
+            self._idle_since = now
+        limit = self._current.settings.idle_exit
+        idle = now - self._idle_since
+        if self._activated and 0 < limit <= idle and not self._server.should_exit:
+            self._server.exit_soon(f"idle for {idle:.0f} s")
+
+
+def describe(stats: Stats, spent: float, login: Login) -> str:
+    """One line for a person: ``2 running, 1 queued, 1 spare, $0.42 today; logged in as max``."""
+    counted = {
+        "running": stats.running,
+        "queued": stats.queued,
+        "living": stats.living,
+        "spare": stats.spares,
+    }
+    shown = [f"{number} {name}" for name, number in counted.items() if number]
+    shown = [*(shown or ["idle"]), f"${spent:.2f} today"]
+    return f"{', '.join(shown)}; {describe_login(login)}"
+
+
+def describe_login(login: Login) -> str:
+    if login.logged_in is None:
+        return "login unknown"
+    if not login.logged_in:
+        return "NOT logged in"
+    return f"logged in as {login.plan or login.method or 'somebody'}"
+
+
+async def watch_login(pool: Pool, server: Server) -> None:
+    """Asks at the start, and now and then while there are requests; it costs a process each."""
+    seen = -1
+    await asyncio.sleep(LOGIN_DELAY)
+    while True:
+        if server.requests != seen:
+            seen = server.requests
+            before = pool.installation.last_login.logged_in
+            now = (await pool.installation.login()).logged_in
+            if now is False and before is not False:
+                log.warning("claude.not_logged_in", note="run `claude` once as this user, log in")
+        await asyncio.sleep(LOGIN_INTERVAL)

@@ -1,0 +1,97 @@
+"""What the service may do and who may use it: credential, sandbox, the CLI's own files."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.lab import wait_until
+from tests.systemd.service import HOME, KEY, NAME, SOCKET, UNITS, ask, systemctl
+
+# What `systemd-analyze security` may say, at most; README has what is left open.
+EXPOSURE = 2.0
+
+
+def environment_of(pid: int) -> dict[str, str]:
+    entries = Path(f"/proc/{pid}/environ").read_text().split("\0")
+    return dict(entry.split("=", 1) for entry in entries if "=" in entry)
+
+
+def test_the_key_is_a_credential_that_the_cli_does_not_see(service):
+    key = HOME / "key"
+    key.write_text("sk-from-a-credential\n")
+    key.chmod(0o600)
+    del service.environment["PROXY_API_KEY"]
+    service.edit("LoadCredential=api-key:%h/key")
+    service.start()
+    assert ask(service.client(key=KEY), "hi").status_code == 401
+    answer = ask(service.client(key="sk-from-a-credential"), "[simulate text=ok]")
+    assert answer.status_code == 200
+    listening = service.wait_for_record("daemon.listening")
+    assert listening["KEY_FROM"].endswith("/claude-proxy.service/api-key")
+    children = [pid for pid in service.processes() if pid != service.pid]
+    assert children
+    for pid in children:
+        seen = environment_of(pid)
+        assert not seen.keys() & {
+            *("CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_USEC", "LISTEN_FDS"),
+            *("JOURNAL_STREAM", "INVOCATION_ID", "PROXY_API_KEY", "STATE_DIRECTORY"),
+        }
+    key.unlink()
+
+
+def test_the_cli_keeps_its_own_files(service):
+    service.start()
+    assert ask(service.client(), "[simulate text=ok]").status_code == 200
+    assert wait_until((HOME / ".claude.json").exists)
+
+
+def test_the_shell_and_the_service_have_the_same_made_key(service):
+    del service.environment["PROXY_API_KEY"]
+    service.edit()
+    service.start()
+    program = HOME / ".local" / "bin" / "claude-proxy"
+    shell = {"HOME": str(HOME), "PATH": os.environ["PATH"]}
+    made = subprocess.run(
+        [program, "key"], env=shell, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    assert ask(service.client(key=made), "[simulate text=ok]").status_code == 200
+
+
+def test_the_units_are_right(service):
+    done = subprocess.run(
+        ["systemd-analyze", "--user", "verify", service.units / NAME, service.units / SOCKET],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_sandbox_is_as_tight_as_it_is_said_to_be():
+    command = ["systemd-analyze", "security", "--user", "--offline=true", "--no-pager"]
+    done = subprocess.run(
+        [*command, UNITS / NAME], capture_output=True, text=True, check=True
+    ).stdout
+    found = re.search(r"Overall exposure level for \S+: ([\d.]+)", done)
+    assert found is not None, done
+    assert float(found[1]) <= EXPOSURE
+
+
+@pytest.mark.parametrize("path", [".ssh/id", ".gnupg/key"])
+def test_keys_of_others_are_out_of_reach(service, path):
+    """Seen from inside the service's own mount namespace."""
+    secret = HOME / path
+    secret.parent.mkdir()
+    secret.write_text("secret")
+    service.start(NAME)
+    inside = Path(f"/proc/{service.pid}/root") / str(secret)[1:]
+    with pytest.raises(PermissionError):
+        inside.read_text()
+    systemctl("stop", NAME)
+    secret.unlink()
+    secret.parent.rmdir()

@@ -1,0 +1,98 @@
+"""A real server of ours on a free port, with plain connections to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from starlette.types import ASGIApp
+
+from claude_proxy.claude.pool import Pool
+from claude_proxy.listeners import Listener, Place, bound
+from claude_proxy.server import Server
+
+GET = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+@dataclass
+class App:
+    """Answers with its path; ``/wait`` when ``go`` is set."""
+
+    go: asyncio.Event = field(default_factory=asyncio.Event)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    answered: int = 0
+
+    async def __call__(self, scope, receive, send) -> None:
+        self.asked.set()
+        if scope["path"] == "/wait":
+            await self.go.wait()
+        body = scope["path"].encode()
+        headers = [(b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+        self.answered += 1
+
+
+class Client:
+    """One connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    def ask(self, path: str = "/") -> None:
+        self._writer.write(f"GET {path} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+
+    async def answer(self) -> tuple[list[str], str]:
+        """The head's lines and the body; ConnectionError or IncompleteReadError without one."""
+        head = (await self._reader.readuntil(b"\r\n\r\n")).decode().lower().split("\r\n")[:-2]
+        length = next(int(line.split()[1]) for line in head if line.startswith("content-length"))
+        return head, (await self._reader.readexactly(length)).decode()
+
+    async def is_closed(self) -> bool:
+        """Waits for that."""
+        return await self._reader.read() == b""
+
+    async def close(self) -> None:
+        self._writer.close()
+        await asyncio.wait_for(self._writer.wait_closed(), 5)
+
+
+@dataclass
+class Service:
+    """``stopping`` is set in the moment in which the server begins to drain."""
+
+    server: Server
+    listener: Listener
+    task: asyncio.Task[None]
+    stopping: asyncio.Event
+    clients: list[Client] = field(default_factory=list)
+
+    async def connect(self) -> Client:
+        client = Client(*await asyncio.open_connection(*self.listener.getsockname()[:2]))
+        self.clients.append(client)
+        return client
+
+
+@asynccontextmanager
+async def serving(app: ASGIApp, pool: Pool, drain: float = 20.0) -> AsyncGenerator[Service, None]:
+    """Ready; drained at the end."""
+    listener = bound(Place("127.0.0.1"))
+    server = Server(app, pool, drain)
+    ready, stopping = asyncio.Event(), asyncio.Event()
+    server.on_ready, server.on_stopping = ready.set, stopping.set
+    task = asyncio.create_task(server.serve_on([listener]))
+    try:
+        await ready.wait()
+        service = Service(server, listener, task, stopping)
+        try:
+            yield service
+        finally:
+            for client in service.clients:
+                await client.close()
+    finally:
+        server.should_exit = True
+        await task
+        listener.close()

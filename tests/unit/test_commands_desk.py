@@ -1,0 +1,113 @@
+"""A home with a CLI, a systemctl, a loginctl and a journalctl that answer what a test writes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+SYSTEMCTL = """#!/bin/sh
+case "$*" in
+  *"--property=Version,UnitPath"*) answer=manager ;;
+  *show*claude-proxy.service*) answer=service ;;
+  *show*claude-proxy.socket*) answer=socket ;;
+  *show-environment*) answer=environment ;;
+  *)
+    shift 3
+    echo "$*" >>DIRECTORY/calls
+    if [ -f DIRECTORY/broken ]; then echo "no such luck" >&2; exit 1; fi
+    exit 0 ;;
+esac
+[ -f DIRECTORY/$answer ] && cat DIRECTORY/$answer
+"""
+ANSWERING = """#!/bin/sh
+[ -f DIRECTORY/NAME ] && cat DIRECTORY/NAME
+"""
+CLAUDE = """#!/bin/sh
+if [ "$1" = auth ]; then
+  printf '{"loggedIn": %s, "authMethod": "claude.ai", "subscriptionType": "max"}\\n' \\
+    "$(cat DIRECTORY/logged-in)"
+else
+  echo "2.1.330 (Claude Code)"
+fi
+"""
+PLAIN_PATH = "/usr/bin:/bin"
+
+
+class Desk:
+    """``answers`` is what the fakes read from, ``units`` where the user's units lie."""
+
+    def __init__(self, directory: Path) -> None:
+        self.home = directory / "home"
+        self.bin = directory / "bin"
+        self.answers = directory / "answers"
+        self.units = self.home / ".config/systemd/user"
+        self.service = self.units / "claude-proxy.service"
+        self.socket = self.units / "claude-proxy.socket"
+        for each in (self.home, self.bin, self.answers):
+            each.mkdir()
+        self.program("systemctl", SYSTEMCTL)
+        self.program("loginctl", ANSWERING)
+        self.program("journalctl", ANSWERING)
+        self.program("claude", CLAUDE)
+        self.answer("logged-in", "true")
+        self.answer("manager", f"Version=257.3-1\nUnitPath=/etc/systemd/user {self.units}")
+        self.answer("environment", "PATH=/usr/bin:/bin")
+        self.answer("loginctl", "no")
+
+    def program(self, name: str, text: str) -> None:
+        path = self.bin / name
+        path.write_text(text.replace("DIRECTORY", str(self.answers)).replace("NAME", name))
+        path.chmod(0o755)
+
+    def answer(self, name: str, text: str) -> None:
+        (self.answers / name).write_text(text + "\n")
+
+    def calls(self) -> list[str]:
+        """What systemctl was told to do, without what it was asked."""
+        path = self.answers / "calls"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def run(self, *argv: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        clean = {
+            "HOME": str(self.home),
+            "PATH": f"{self.bin}:{PLAIN_PATH}",
+            "XDG_RUNTIME_DIR": str(self.home),
+        }
+        return subprocess.run(
+            [sys.executable, "-W", "error", "-m", "claude_proxy", *argv],
+            env={name: value for name, value in (clean | environ).items() if value},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            cwd=ROOT,
+        )
+
+    def say(self, *argv: str, code: int = 0, **environ: str) -> str:
+        """What it prints; the test fails when it ends otherwise, or complains."""
+        done = self.run(*argv, **environ)
+        assert (done.returncode, done.stderr) == (code, ""), done.stdout + done.stderr
+        return done.stdout
+
+    def complaint(self, *argv: str, code: int = 78, **environ: str) -> str:
+        done = self.run(*argv, **environ)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stderr
+
+    def tree(self) -> dict[str, str]:
+        """All regular files of the home, and what is in them."""
+        return {
+            str(path.relative_to(self.home)): path.read_text()
+            for path in sorted(self.home.rglob("*"))
+            if path.is_file()
+        }
+
+
+def test_the_desk_does_not_reach_into_the_real_home(tmp_path):
+    assert Desk(tmp_path).say("key").startswith("sk-claude-proxy-")
+    assert (tmp_path / "home/.local/state/claude-proxy/api-key").exists()
+    assert os.fspath(tmp_path) != os.path.expanduser("~")  # noqa: PTH111 - compared as text
