@@ -47,7 +47,8 @@ class Listener(socket.socket):
     def address(self) -> str:
         """As a client writes it: an HTTP URL, or ``unix:`` and the path."""
         if self.family == socket.AF_UNIX:
-            return f"unix:{os.fsdecode(self.getsockname())}"
+            name = os.fsdecode(self.getsockname())
+            return f"unix:@{name[1:]}" if name.startswith("\0") else f"unix:{name}"
         return f"http://{bracketed(self.getsockname()[0])}:{self.getsockname()[1]}"
 
     @property

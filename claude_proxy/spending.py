@@ -67,8 +67,12 @@ class Spending:
             self._db.close()
 
     def _turn_page(self) -> None:
-        if (today := self._now()) != self._day:
-            self._day, self._usd = today, 0.0
+        if (today := self._now()) == self._day:
+            return
+        self._day, self._usd = today, 0.0
+        if self._db is not None:
+            with suppress(sqlite3.Error):  # ``add`` will say so
+                self._usd = spent_on(self._db, today)
 
 
 def spent_on(db: sqlite3.Connection, day: date) -> float:

@@ -112,15 +112,7 @@ def describe(stats: Stats, spent: float, login: Login) -> str:
     }
     shown = [f"{number} {name}" for name, number in counted.items() if number]
     shown = [*(shown or ["idle"]), f"${spent:.2f} today"]
-    return f"{', '.join(shown)}; {describe_login(login)}"
-
-
-def describe_login(login: Login) -> str:
-    if login.logged_in is None:
-        return "login unknown"
-    if not login.logged_in:
-        return "NOT logged in"
-    return f"logged in as {login.plan or login.method or 'somebody'}"
+    return f"{', '.join(shown)}; {login}"
 
 
 async def watch_login(pool: Pool, server: Server) -> None:

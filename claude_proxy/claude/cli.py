@@ -104,6 +104,13 @@ class Login:
     method: str | None = None
     plan: str | None = None
 
+    def __str__(self) -> str:
+        if self.logged_in is None:
+            return "login unknown"
+        if not self.logged_in:
+            return "NOT logged in"
+        return f"logged in as {self.plan or self.method or 'somebody'}"
+
 
 class AuthStatus(msgspec.Struct, rename="camel"):
     """What ``claude auth status`` prints; it also exits 1 when not logged in."""

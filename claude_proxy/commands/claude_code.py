@@ -55,9 +55,6 @@ def needs_node(path: Path) -> bool:
 
 
 def describe(login: Login) -> str:
-    """For a person."""
-    if login.logged_in is None:
-        return "unknown: Claude Code did not say"
-    if not login.logged_in:
-        return "NOT logged in: run `claude` once as this user and log in"
-    return f"logged in as {login.plan or login.method or 'somebody'}"
+    """With what to do about it."""
+    hint = ": run `claude` once as this user and log in" if login.logged_in is False else ""
+    return f"{login}{hint}"

@@ -205,5 +205,17 @@ class Stream:
         return self.text
 
 
-def elapsed(since: float) -> float:
-    return time.monotonic() - since
+def answers_without_journald(service: Service, away: str, back: str) -> None:
+    """``away`` and ``back`` are done to journald; more is logged meanwhile than any queue holds."""
+    service.start(NAME)
+    client = service.client()
+    assert client.get("/v1/models").status_code == 200
+    control(f"journald-{away}")
+    try:
+        for _ in range(600):
+            assert client.get("/v1/responses/unknown").status_code == 404
+    finally:
+        control(f"journald-{back}")
+    id_ = client.get("/v1/responses/once-more").headers["x-request-id"]
+    service.wait_for_record("request.done", f"REQUEST_ID={id_}")
+    assert service.show("NRestarts") == "0"

@@ -6,7 +6,15 @@ import json
 import subprocess
 
 from tests.lab import wait_until
-from tests.systemd.service import KEY, NAME, UPSTREAM_KEY, ask, control, journal, systemctl
+from tests.systemd.service import (
+    KEY,
+    NAME,
+    UPSTREAM_KEY,
+    answers_without_journald,
+    ask,
+    journal,
+    systemctl,
+)
 
 
 def journalctl(*arguments: str) -> str:
@@ -65,20 +73,7 @@ def test_a_record_that_is_too_large_for_a_datagram_arrives(service):
 
 
 def test_nothing_waits_for_a_journald_that_hangs(service):
-    service.start(NAME)
-    client = service.client()
-    assert client.get("/v1/models").status_code == 200
-    control("journald-freeze")
-    try:
-        # More than fits into the socket's queue and into the pipe behind it.
-        for _ in range(600):
-            assert client.get("/v1/responses/unknown").status_code == 404
-    finally:
-        control("journald-thaw")
-    answer = client.get("/v1/responses/once-more")
-    id_ = answer.headers["x-request-id"]
-    service.wait_for_record("request.done", f"REQUEST_ID={id_}")
-    assert service.show("NRestarts") == "0"
+    answers_without_journald(service, "freeze", "thaw")
 
 
 def test_no_key_no_prompt_and_no_answer_is_in_the_journal(service, simulator, tag):

@@ -22,7 +22,7 @@ from claude_proxy.current import Current
 from claude_proxy.notify import Notifier
 from claude_proxy.settings import Settings
 from claude_proxy.spending import Spending
-from claude_proxy.supervision import Supervision, describe, describe_login, watch_login
+from claude_proxy.supervision import Supervision, describe, watch_login
 from claude_proxy.tasks import running
 from tests.unit.fake_cli import answer, installation, run, until
 from tests.unit.service import App, Service, serving
@@ -260,7 +260,7 @@ def test_a_status_is_one_line_for_people(stats, spent, login, line):
     ],
 )
 def test_a_login_is_named_by_its_plan_or_its_kind(login, shown):
-    assert describe_login(login) == shown
+    assert str(login) == shown
 
 
 numbers = st.integers(0, 10_000)
