@@ -59,9 +59,6 @@ def run(argv: Sequence[str], notifier: Notifier, passed: Sequence[Listener]) -> 
     if asked.command == SERVE:
         return serve(asked, argv, notifier, passed)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `claude-proxy check | head` is no error
-    if asked.command == "key":
-        sys.stdout.write(load_api_key(asked.settings, os.environ).value + "\n")
-        return 0
     from claude_proxy import commands  # noqa: PLC0415 - no other way in needs them
 
     return commands.run(asked, os.environ)

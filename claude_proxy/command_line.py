@@ -24,31 +24,15 @@ from claude_proxy.settings import (
 from claude_proxy.values import convert
 
 SERVE = "serve"
-# Name: one line for --help, and what `COMMAND --help` says.
 COMMANDS = {
-    "key": (
-        "print the key that clients must send",
-        "Print the key that clients must send, making one if there is none yet.",
-    ),
-    "install": (
-        "run it as a service of yours: write and enable the systemd units",
-        """Write the two systemd units for the present user, with the flags given here, and enable
-        the socket: claude-proxy then starts with the first connection.""",
-    ),
-    "uninstall": (
-        "stop it and remove the units that install wrote",
-        "Stop claude-proxy and remove the units that `claude-proxy install` wrote.",
-    ),
-    "status": (
-        "say what runs, what it listens on, the login, what was spent today",
-        """Say what runs, what it listens on, the CLI and its login, what was spent today, and the
-        last errors. Starts nothing and spends nothing.""",
-    ),
-    "check": (
-        "look for what keeps it from working, and say how to mend it",
-        """Look for every known cause of trouble and say how to mend it. Spends no tokens. The exit
-        code is 1 when something is wrong.""",
-    ),
+    "key": "print the key that clients must send, making one if there is none yet",
+    "install": "write the systemd units for the present user, with the flags given here, and "
+    "enable the socket: the program then starts with the first connection",
+    "uninstall": "stop it and remove the units that install wrote",
+    "status": "say what runs, what it listens on, the login, what was spent today, the last "
+    "errors; starts nothing",
+    "check": "look for what keeps it from working, and say how to mend it; ends with 1 when "
+    "something is wrong",
 }
 DRY_RUN = frozenset({"install", "uninstall"})
 # They are asked when something is wrong, so they work without the file that is.
@@ -77,9 +61,14 @@ class Parser(argparse.ArgumentParser):
 
 def check_flags(argv: Sequence[str]) -> None:
     """Names a misspelt flag, without the value that may stand behind it."""
-    known = ["-h", "--help", "--version", *(option.flag for option in OPTIONS.values())]
+    known = [
+        "-h",
+        "--help",
+        "--version",
+        "--dry-run",
+        *(option.flag for option in OPTIONS.values()),
+    ]
     known += [option.short for option in OPTIONS.values() if option.short]
-    known += ["--dry-run"] if DRY_RUN & set(argv) else []
     for before, argument in zip(["", *argv], argv, strict=False):
         if before == "--api-key":
             continue  # argparse will say that the value is missing, and not what it is
@@ -106,15 +95,18 @@ def build_parser() -> argparse.ArgumentParser:
         group = parser.add_argument_group(title)
         for option in options:
             add_option(group, option)
-    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
-    for name, (short, long) in COMMANDS.items():
-        command = commands.add_parser(
-            name, help=short, description=long, argument_default=argparse.SUPPRESS
-        )
-        if name in DRY_RUN:
-            command.add_argument(
-                "--dry-run", action="store_true", help="say what would be done, and do nothing"
-            )
+    commands = parser.add_argument_group("commands; without one, it serves")
+    commands.add_argument(
+        "command",
+        nargs="*",
+        metavar="COMMAND",
+        help="; ".join(f"{name}: {text}" for name, text in COMMANDS.items()),
+    )
+    commands.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="with install and uninstall: say what would be done, and do nothing",
+    )
     return parser
 
 
@@ -160,9 +152,11 @@ def read_file(given: str | None, environ: Mapping[str, str]) -> dict[str, Any]:
 def load(argv: Sequence[str], environ: Mapping[str, str]) -> Invocation:
     """Raises UsageError or ConfigurationError; --help exits 0."""
     check_flags(argv)
-    given = vars(build_parser().parse_args(argv))
-    command = given.pop("command", None) or SERVE
+    given = vars(build_parser().parse_intermixed_args(argv))
+    command = command_of(given.pop("command", []))
     dry_run = given.pop("dry_run", False)
+    if dry_run and command not in DRY_RUN:
+        raise UsageError("--dry-run: goes with install and uninstall only")
     flags = {name: convert(name, raw, OPTIONS[name].flag) for name, raw in given.items()}
     variables = {
         name: convert(name, raw, OPTIONS[name].variable)
@@ -180,6 +174,19 @@ def load(argv: Sequence[str], environ: Mapping[str, str]) -> Invocation:
         problem = str(error)
     settings = Settings(**(weaker | stronger))
     return Invocation(settings, command, dry_run, tuple(as_flags(given)), problem)
+
+
+def command_of(words: Sequence[str]) -> str:
+    """Raises UsageError."""
+    if not words:
+        return SERVE
+    first, *others = words
+    if first not in COMMANDS or others:
+        wrong = ascii((others or [first])[-1])[1:-1]
+        near = difflib.get_close_matches(wrong, COMMANDS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UsageError(f"unknown command {wrong}{hint}")
+    return first
 
 
 def as_flags(given: Mapping[str, Any]) -> list[str]:

@@ -27,6 +27,7 @@ from claude_proxy.start import Start
 
 log = structlog.get_logger()
 
+DEFAULTS = Settings()
 ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -127,6 +128,14 @@ def counting(settings: Settings, environ: Mapping[str, str]) -> Generator[Spendi
         yield spent
 
 
+def names(settings: Settings, listener: Listener) -> bool:
+    """Whether the settings mean that one, or none in particular."""
+    given = [settings.listen, settings.host, settings.port]
+    if given == [DEFAULTS.listen, DEFAULTS.host, DEFAULTS.port]:
+        return True
+    return listener.address in {place.address for place in listeners.places(settings)}
+
+
 def say_what_runs(start: Start, cli: Cli, listening: Sequence[Listener]) -> None:
     addresses = [listener.address for listener in listening]
     urls = [address for address in addresses if address.startswith("http")]
@@ -144,7 +153,7 @@ def say_what_runs(start: Start, cli: Cli, listening: Sequence[Listener]) -> None
     )
     if not all(listener.is_loopback for listener in listening):
         log.warning("daemon.exposed", note="others can reach this address; the key protects it")
-    if start.settings.idle_exit and not start.passed:
-        log.info("daemon.stays", note="nobody would start it again: no sockets of systemd's")
+    if start.passed and not any(names(start.settings, listener) for listener in listening):
+        log.warning("daemon.addresses_ignored", note="systemd's sockets count, not these settings")
     if start.settings.demo:
         log.warning("daemon.demo", note="answers are simulated: no model is asked, no cost")

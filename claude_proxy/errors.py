@@ -182,7 +182,7 @@ class ShuttingDown(ProxyError):
 
 
 class CannotStart(ProxyError):
-    """To ask again does not help before somebody has mended the configuration."""
+    """This program, or the CLI: to ask again does not help before somebody has mended it."""
 
     status = 503
     code = "service_unavailable"

@@ -88,6 +88,11 @@ class Place:
             )
         return cls(host=found[1] or found[2], port=int(found[3]))
 
+    @property
+    def address(self) -> str:
+        """As that of the Listener there, where ``host`` is an address and no name."""
+        return f"unix:{self.path}" if self.path else f"http://{self}"
+
     def __str__(self) -> str:
         return str(self.path) if self.path else f"{bracketed(self.host)}:{self.port}"
 
@@ -141,12 +146,17 @@ def adopted(descriptor: int, name: str) -> Listener:
     return listener
 
 
+def places(settings: Settings) -> list[Place]:
+    """Raises ConfigurationError."""
+    given = [Place.of(text) for text in settings.listen]
+    return given or [Place(settings.host, settings.port)]
+
+
 def made(settings: Settings) -> list[Listener]:
     """All of ``listen``, else ``host`` and ``port``. Raises PortTaken or ConfigurationError."""
-    places = [Place.of(text) for text in settings.listen]
     listeners: list[Listener] = []
     try:
-        for place in places or [Place(settings.host, settings.port)]:
+        for place in places(settings):
             listeners.append(bound(place))  # noqa: PERF401 - those before a failure must be closed
     except BaseException:
         leave(listeners)
@@ -160,7 +170,7 @@ def bound(place: Place) -> Listener:
     except OSError as error:
         number = error.errno or 0
         reason = os.strerror(number) if number > 0 else str(error)
-        hint = "--listen" if place.path else "--port and --host"
+        hint = "--listen" if place.path else "--port, --host and --listen"
         if number < 0:  # of getaddrinfo, which create_server passes on as an error of its own
             reason = "this machine knows no such address"
             hint = "--host, --listen and the variable HOST"

@@ -46,7 +46,7 @@ class Reload:
             return
         changed = differences(self._current.settings, settings)
         if left := [name for name in changed if OPTIONS[name].fixed]:
-            log.warning("daemon.needs_restart", settings=left)
+            log.warning("daemon.needs_restart", note=f"a reload leaves {', '.join(left)} alone")
         kept = {name: getattr(self._current.settings, name) for name in left}
         self._apply(msgspec.structs.replace(settings, **kept), key)
         log.info("daemon.reloaded", changed=shown(changed, settings, left), key_from=key.source)

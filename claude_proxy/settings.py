@@ -29,7 +29,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: NonEmpty = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65_535)] = 8080
     listen: tuple[NonEmpty, ...] = ()
-    idle_exit: SecondsOrZero = 0.0
+    idle_exit: SecondsOrZero = 900.0
     model: NonEmpty = "sonnet"
     api_key: NonEmpty | None = None
     api_key_file: NonEmpty | None = None
@@ -104,8 +104,8 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         ),
         Option(
             "idle_exit",
-            "end after that long without a request or a living conversation, to be started again "
-            "by the next connection; only with sockets of systemd's; 0: never",
+            "with sockets of systemd's, end after that long without a request or a living "
+            "conversation; the next connection starts it again; 0: never",
             "TIME",
         ),
         Option(

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from claude_proxy.listeners import Place
 from claude_proxy.settings import (
     BYTES,
     CHOICES,
@@ -15,6 +16,7 @@ from claude_proxy.settings import (
     FLAGS,
     REPEATABLE,
     SECRET,
+    ConfigurationError,
     Settings,
     UsageError,
 )
@@ -52,7 +54,18 @@ def parse_repeatable(name: str, raw: Any) -> Any:
         raise UsageError(f"expected a list, got {raw!r}")
     if name == "model_alias":
         return parse_aliases(items)
-    return [item.strip() if isinstance(item, str) else item for item in items]
+    return [place(item) for item in items]
+
+
+def place(item: Any) -> Any:
+    """One of ``listen``, seen to be a place. Raises UsageError."""
+    if isinstance(item, str):
+        item = item.strip()
+        try:
+            Place.of(item)
+        except ConfigurationError as error:
+            raise UsageError(str(error)) from None
+    return item
 
 
 def parse_text(name: str, raw: str) -> Any:

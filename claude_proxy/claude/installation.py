@@ -16,7 +16,7 @@ import structlog
 from claude_proxy.claude import cli as cli_on_disk
 from claude_proxy.claude.cli import Cli, Login
 from claude_proxy.claude.session import Session
-from claude_proxy.errors import ProxyError
+from claude_proxy.errors import CannotStart, ProxyError
 from claude_proxy.settings import ConfigurationError
 
 log = structlog.get_logger()
@@ -36,6 +36,8 @@ class Installation:
         self.last_login = Login(None)
         self._login_at = float("-inf")
         self._login_lock = asyncio.Lock()
+        self._examining = asyncio.Lock()
+        self._problem: str | None = None
 
     def retry(self, retries: int) -> None:
         """How often processes that are started from now on may ask a failing upstream again."""
@@ -44,8 +46,11 @@ class Installation:
     async def spawn(self) -> Session:
         """In an empty private directory: the CLI tells the model where it works.
 
-        Raises ProxyError.
+        Raises ProxyError, also when an upgrade has put something there that will not do.
         """
+        await self.follow_upgrade()
+        if self._problem is not None:
+            raise CannotStart(self._problem)
         return await Session.spawn(self.cli, self._environment, self._empty_directory())
 
     def _empty_directory(self) -> Path:
@@ -66,14 +71,18 @@ class Installation:
         return session.stamp == self._stamp
 
     async def follow_upgrade(self) -> None:
-        """Examines the CLI when its file has been replaced; the old facts stay when it is bad."""
-        if self._look() or self._stamp != self._examined:
+        """Examines the CLI when its file has been replaced; while it is bad, none is started."""
+        async with self._examining:
+            if not (self._look() or self._stamp != self._examined):
+                return
             self._examined = self._stamp
             try:
                 self.cli = await cli_on_disk.examine(self.cli.path, self._environment)
             except ConfigurationError as error:
+                self._problem = str(error)
                 log.error("claude.upgrade_unusable", reason=str(error))  # noqa: TRY400
             else:
+                self._problem = None
                 log.info("claude.upgraded", version=self.cli.version)
 
     async def login(self) -> Login:

@@ -1,6 +1,7 @@
-"""``claude-proxy install``, ``uninstall``, ``status`` and ``check``: what goes on around a daemon.
+"""``claude-proxy key``, ``install``, ``uninstall``, ``status``, ``check``: all around a daemon.
 
-None of them starts a daemon by itself, spends tokens, or prints a key or a variable's value.
+None of them starts a daemon by itself or spends tokens, and none but ``key`` prints a key or a
+variable's value.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from collections.abc import Callable, Mapping
 from claude_proxy.command_line import Invocation
 from claude_proxy.commands.check import run as check
 from claude_proxy.commands.install import run as install
+from claude_proxy.commands.key import run as key
 from claude_proxy.commands.status import run as status
 from claude_proxy.commands.uninstall import run as uninstall
 
 COMMANDS: dict[str, Callable[[Invocation, Mapping[str, str]], int]] = {
+    "key": key,
     "install": install,
     "uninstall": uninstall,
     "status": status,

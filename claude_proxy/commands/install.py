@@ -10,6 +10,7 @@ import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 
 from claude_proxy import __version__
@@ -19,7 +20,7 @@ from claude_proxy.commands import claude_code, ports, program, systemctl, unit_f
 from claude_proxy.commands.external import say
 from claude_proxy.commands.systemctl import Manager, shown
 from claude_proxy.directories import NAME, state_directory
-from claude_proxy.listeners import Place
+from claude_proxy.listeners import Place, places
 from claude_proxy.settings import OPTIONS, ConfigurationError, Settings, UsageError
 
 # The socket's or systemd's business, so not the daemon's.
@@ -31,6 +32,7 @@ PATHS = frozenset({"--config", "--claude", "--api-key-file"})
 PASSED_ON = "CLAUDE_CONFIG_DIR"
 # A restart waits until running answers have ended.
 FAREWELL = 60.0
+BOTH = (units.SERVICE, units.SOCKET)
 UNWATCHED = frozenset({"host", "port", "listen"})
 
 
@@ -84,12 +86,13 @@ def planned(asked: Invocation, environ: Mapping[str, str], manager: Manager | No
     cli = claude_code.installed(asked.settings, environ).path
     command = service_command(asked, environ, cli)
     settings = asked.settings
-    places = [Place.of(text) for text in settings.listen] or [Place(settings.host, settings.port)]
+    where = places(settings)
     texts = {
         service: units.service(unit_files.shipped(units.SERVICE), __version__, command),
-        socket: units.socket(unit_files.shipped(units.SOCKET), __version__, places),
+        socket: units.socket(unit_files.shipped(units.SOCKET), __version__, where),
     }
-    return Plan(texts, places, list(warnings(asked, environ, command, cli)))
+    told = [*exposed(where), *warnings(asked, environ, command, cli)]
+    return Plan(texts, where, told)
 
 
 def refuse_foreign(paths: Sequence[Path], manager: Manager | None) -> None:
@@ -143,6 +146,14 @@ def state_variable(environ: Mapping[str, str]) -> dict[str, str]:
     home = Path(environ.get("HOME") or "~").expanduser()
     theirs = home / ".local/state" / NAME
     return {} if ours == theirs else {"STATE_DIRECTORY": str(ours)}
+
+
+def exposed(where: Sequence[Place]) -> list[str]:
+    return [
+        f"others can reach {place}; the key alone protects it"
+        for place in where
+        if not (place.path or place.host == "localhost" or ip_address(place.host).is_loopback)
+    ]
 
 
 def warnings(
@@ -206,7 +217,7 @@ def carry_out(plan: Plan, manager: Manager | None, settings: Settings) -> None:
         try:
             manager.do(*words, limit=settings.drain_timeout + FAREWELL)
         except ConfigurationError as error:
-            raise ConfigurationError(f"{error}{explanation(plan)}") from None
+            raise ConfigurationError(f"{error}{explanation(plan, manager)}") from None
         say(f"ran {shown(*words)}")
 
 
@@ -217,10 +228,7 @@ def steps(plan: Plan, manager: Manager | None) -> list[list[str]]:
     reload, enable = ["daemon-reload"], ["enable", "--now", units.SOCKET]
     if manager is None:
         return [reload, enable]
-    service, socket = (
-        manager.show(name, "ActiveState").get("ActiveState", "")
-        for name in (units.SERVICE, units.SOCKET)
-    )
+    service, socket = (manager.show(name, "ActiveState").get("ActiveState", "") for name in BOTH)
     todo = [reload]
     states = {units.SOCKET: socket, units.SERVICE: service}
     if failed := [name for name, state in states.items() if state == "failed"]:
@@ -233,18 +241,26 @@ def steps(plan: Plan, manager: Manager | None) -> list[list[str]]:
     return [*todo, enable, *([["try-restart", units.SERVICE]] if runs else [])]
 
 
-def explanation(plan: Plan) -> str:
-    """Why the socket did not start, as far as one can see from here."""
-    taken = [problem for place in plan.places if (problem := ports.problem(place))]
-    return f"; {'; '.join(taken)}" if taken else "; see `claude-proxy check`"
+def explanation(plan: Plan, manager: Manager) -> str:
+    """Why a unit did not start, as far as one can see from here."""
+    service, socket = (manager.show(name, "ActiveState", "StatusText") for name in BOTH)
+    reasons = [f"it says: {service['StatusText']}"] if service.get("StatusText") else []
+    if socket.get("ActiveState") not in systemctl.ACTIVE:
+        reasons += [problem for place in plan.places if (problem := ports.problem(place))]
+    return f"; {'; '.join(reasons or ['see `claude-proxy check`'])}"
 
 
 def farewell(
     asked: Invocation, plan: Plan, manager: Manager | None, environ: Mapping[str, str]
 ) -> None:
-    base = next((f"http://{place}/v1" for place in plan.places if place.path is None), None)
-    say(f"base URL: {base or f'unix:{plan.places[0]}'}")
+    where = plan.places
+    actual = manager.listens_on(units.SOCKET) if manager and not asked.dry_run else []
+    if actual and not {str(place) for place in where} <= set(actual):
+        say(f"warning: a drop-in of yours has it listen on {', '.join(actual)} instead")
+        where = [Place.of(text) for text in actual]
+    base = next((f"http://{place}/v1" for place in where if place.path is None), None)
+    say(f"base URL: {base or f'unix:{where[0]}'}")
     words = ["claude-proxy", *absolute(flag for flag in asked.flags if flag.startswith(KEY_FILE))]
-    say(f"the key: {shlex.join([*words, 'key'])}")
+    say(f"to print the key: {shlex.join([*words, 'key'])}")
     if manager is not None and systemctl.lingers(environ) is False:
         say("it ends with your last logout; to keep it: loginctl enable-linger")

@@ -10,7 +10,7 @@ from pathlib import Path
 from claude_proxy.commands import systemctl, units
 from claude_proxy.commands.health import Health, ask
 from claude_proxy.commands.systemctl import Manager
-from claude_proxy.listeners import Place
+from claude_proxy.listeners import Place, places
 from claude_proxy.settings import ConfigurationError, Settings
 
 COMMON = (
@@ -60,20 +60,19 @@ class Seen:
                 found.append(Place.of(line.removesuffix(" (Stream)")))
         if found and self.listens:
             return found
-        given = [Place.of(text) for text in settings.listen]
-        given = given or [Place(settings.host, settings.port)]
-        return list(dict.fromkeys([*given, *found]))
+        return list(dict.fromkeys([*places(settings), *found]))
 
     def health(self, settings: Settings) -> tuple[Place, Health] | None:
         return ask(self.places(settings)) if self.may_be_asked else None
 
     def unit_text(self) -> str:
-        """Of the service; empty when there is none."""
-        path = self.service.get("FragmentPath")
-        try:
-            return Path(path).read_text(encoding="utf-8", errors="replace") if path else ""
-        except OSError:
-            return ""
+        """Of the service with its drop-ins; empty when there is none."""
+        return self.manager.text(units.SERVICE) if self.manager and self.is_managed else ""
+
+    def credential(self, home: str) -> Path | None:
+        """The file that the service gets its key from."""
+        found = units.credential_of(self.unit_text(), home)
+        return Path(found) if found else None
 
     def command(self, home: str) -> list[str]:
         """The words that the service runs; empty when they cannot be told."""

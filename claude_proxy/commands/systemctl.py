@@ -35,6 +35,16 @@ class Manager:
         done = self._run("show", unit, f"--property={','.join(properties)}")
         return parsed(done.output) if done.went_well else {}
 
+    def listens_on(self, socket: str) -> list[str]:
+        """Addresses and paths, as its unit writes them."""
+        lines = self.show(socket, "Listen").get("Listen", "").splitlines()
+        return [line.removesuffix(" (Stream)") for line in lines]
+
+    def text(self, unit: str) -> str:
+        """The unit's file and its drop-ins, in the order in which they count."""
+        done = self._run("cat", unit)
+        return done.output if done.went_well else ""
+
     def environment(self) -> dict[str, str]:
         """What the manager hands to every service. The values are never to be shown."""
         done = self._run("show-environment")
@@ -45,6 +55,10 @@ class Manager:
         done = self._run(*words, limit=limit)
         if not done.went_well:
             raise ConfigurationError(f"{shown(*words)} failed: {' '.join(done.error.split())}")
+
+    def forget_failures(self, *units: str) -> None:
+        """Of units that are gone, too; there need not be any."""
+        self._run("reset-failed", *units)
 
     def _run(self, *words: str, limit: float = external.PATIENCE) -> external.Outcome:
         return external.run([*SYSTEMCTL, *words], self._environ, limit)

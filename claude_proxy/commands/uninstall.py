@@ -60,6 +60,7 @@ def remove(ours: list[Path], manager: Manager | None, asked: Invocation) -> None
     if manager is not None:
         if not asked.dry_run:
             manager.do("daemon-reload")
+            manager.forget_failures(*names)
         say(f"{tense[0]} {shown('daemon-reload')}")
 
 

@@ -72,15 +72,25 @@ def assignment(name: str, value: str) -> str:
 
 
 def words_of(text: str, home: str = "%h") -> list[str]:
-    """The words of the ``ExecStart=`` of a unit; empty when there is none, or not just one."""
+    """The words of a unit's ``ExecStart=``, the last one that is not empty; none without one."""
     found = re.findall(r"^ExecStart=(.+)$", text, re.MULTILINE)
-    if len(found) != 1:
+    if not found:
         return []
     try:
-        words = shlex.split(found[0])
+        words = shlex.split(found[-1])
     except ValueError:  # an open quotation mark
         return []
     return [expanded(word, home).replace("$$", "$") for word in words]
+
+
+def credential_of(text: str, home: str = "%h") -> str | None:
+    """The file that the key is loaded from; an empty ``LoadCredential=`` takes it back."""
+    found = None
+    for value in re.findall(r"^LoadCredential=(.*)$", text, re.MULTILINE):
+        name, _, path = value.partition(":")
+        if name in ("", "api-key"):
+            found = expanded(path, home) or None
+    return found
 
 
 def expanded(text: str, home: str) -> str:

@@ -155,10 +155,15 @@ class Service:
         assert wait_until(lambda: not self.processes()), self.tail()
         shutil.rmtree(self.units)
         shutil.rmtree(PROGRAM.parent)
-        for path in (".claude", ".claude.json", ".local", ".cache", ".config/claude-proxy"):
-            entry = HOME / path
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
+        clear_home()
         systemctl("daemon-reload")
+
+
+def clear_home() -> None:
+    """Of what the program and its CLI have left there."""
+    for path in (".claude", ".claude.json", ".local", ".cache", ".config"):
+        entry = HOME / path
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
 
 
 def hidden_paths() -> list[str]:

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.lab import LogReader, wait_until
-from tests.systemd.service import HOME, KEY, ROOT, UPSTREAM_KEY, ask
+from tests.systemd.service import HOME, KEY, ROOT, UPSTREAM_KEY, ask, clear_home
 
 PLACES = ("127.0.0.1:8095", "[::1]:8095", str(HOME / "a.sock"), str(HOME / "b.sock"))
 NAMES = "four:six:first:second"
@@ -48,6 +48,7 @@ def activated(simulator):
     log.finish()
     for place in PLACES[2:]:
         Path(place).unlink()
+    clear_home()
 
 
 @pytest.mark.parametrize("first", range(len(PLACES)))

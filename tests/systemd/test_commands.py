@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 
@@ -18,6 +17,7 @@ from tests.systemd.service import (
     SOCKET,
     UPSTREAM_KEY,
     ask,
+    clear_home,
     hidden_paths,
     journal,
     systemctl,
@@ -50,9 +50,7 @@ def command(simulator):
     yield run
     run("uninstall")
     systemctl("unset-environment", "ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY")
-    for path in (".config", ".local", ".cache", ".claude"):
-        shutil.rmtree(HOME / path, ignore_errors=True)
-    (HOME / ".claude.json").unlink(missing_ok=True)
+    clear_home()
 
 
 def installed(command, *flags: str) -> str:
@@ -67,7 +65,7 @@ def installed(command, *flags: str) -> str:
 
 
 def test_from_install_to_uninstall(command, tag):
-    rehearsed = command("--port", str(PORT), "install", "--dry-run")
+    rehearsed = command("install", "--port", str(PORT), "--dry-run")
     assert rehearsed.returncode == 0
     assert f"ListenStream=127.0.0.1:{PORT}" in rehearsed.stdout
     assert not UNITS.exists()
@@ -126,6 +124,7 @@ def test_a_key_file_becomes_a_credential(command):
     with httpx.Client(base_url="http://127.0.0.1:8080", timeout=60) as client:
         client.headers["authorization"] = "Bearer sk-of-mine"
         assert client.get("/v1/models").status_code == 200
+    assert command("key").stdout == "sk-of-mine\n"
     assert str(key) in (UNITS / NAME).read_text()
     assert "--api-key-file" not in (UNITS / NAME).read_text()
     key.unlink()

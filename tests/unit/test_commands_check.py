@@ -40,11 +40,18 @@ def check(desk: Desk, *argv: str, code: int = 0, **environ: str) -> dict[str, st
 
 
 def scene(tmp_path: Path, **parts) -> Scene:
-    """With a manager that answers nothing, and units as in ``service`` and ``socket``."""
+    """With a manager that shows the service's file alone, and units as in ``service`` and
+    ``socket``.
+    """
     environ = parts.pop("environ", {"HOME": str(tmp_path), "PATH": str(tmp_path)})
+    service = parts.pop("service", {})
+    fragment = service.get("FragmentPath", "/nonexistent")
+    show = f'case "$*" in *" cat "*) exec /bin/cat {fragment} ;; esac; exit 1'
+    (tmp_path / "systemctl").write_text(f"#!/bin/sh\n{show}\n")
+    (tmp_path / "systemctl").chmod(0o755)
     seen = Seen(
         systemctl.Manager(environ, {"Version": "257"}),
-        parts.pop("service", {}),
+        service,
         parts.pop("socket", {}),
     )
     settings = parts.pop("settings", Settings())
@@ -177,9 +184,8 @@ def test_a_given_key_is_not_shown(desk, free_port):
 
 
 def test_the_key_of_the_unit_is_looked_at(tmp_path):
-    unit = tmp_path / "claude-proxy.service"
-    unit.write_text("[Service]\nLoadCredential=api-key:%h/a%%b\n")
-    one = scene(tmp_path, service={"FragmentPath": str(unit)})
+    text = "[Service]\nLoadCredential=api-key:/other\nLoadCredential=api-key:%h/a%%b\n"
+    one = scene(tmp_path, service=unit(tmp_path, text))
     assert key.files(one) == [tmp_path / "a%b"]
 
 

@@ -15,6 +15,8 @@ case "$*" in
   *show*claude-proxy.service*) answer=service ;;
   *show*claude-proxy.socket*) answer=socket ;;
   *show-environment*) answer=environment ;;
+  *" cat claude-proxy.service"*)
+    exec cat "$(sed -n 's/^FragmentPath=//p' DIRECTORY/service)" ;;
   *)
     shift 3
     echo "$*" >>DIRECTORY/calls

@@ -33,7 +33,6 @@ def test_both_units_are_written_and_the_socket_is_enabled(desk):
     assert words[1:3] == ["-m", "claude_proxy"]
     assert "--model=opus" in words
     assert not any(word.startswith("--port") for word in words)
-    assert any(word.startswith("--idle-exit") for word in words)
     assert "ListenStream=127.0.0.1:9000\n" in desk.socket.read_text()
     assert "ListenStream=%t/claude-proxy/claude-proxy.sock\n" in desk.socket.read_text()
 
@@ -226,6 +225,7 @@ def test_uninstall_undoes_install_and_leaves_the_state(desk):
     assert desk.calls()[2:] == [
         "disable --now claude-proxy.socket claude-proxy.service",
         "daemon-reload",
+        "reset-failed claude-proxy.socket claude-proxy.service",
     ]
     assert re.search(r"left: .*/claude-proxy, with the key", said)
 

@@ -19,7 +19,7 @@ from claude_proxy.claude.installation import PREFIX, Installation, clear_abandon
 from claude_proxy.claude.prompt import Prompt
 from claude_proxy.claude.session import Session
 from claude_proxy.conversation import TextDelta
-from claude_proxy.errors import ProxyError
+from claude_proxy.errors import CannotStart, ProxyError
 from tests.unit.fake_cli import FAKE, conversation, installation, run, script
 
 
@@ -185,6 +185,23 @@ def test_a_new_file_is_examined_and_a_bad_one_named_once(tmp_path):
             assert cli.cli.version == "2.9.1"
         events = [record["event"] for record in told if record["log_level"] != "debug"]
         assert events == ["claude.upgraded", "claude.upgrade_unusable"]
+        cli.clean_up()
+
+    run(work)
+
+
+def test_an_upgrade_that_will_not_do_is_not_started_before_it_is_mended(tmp_path):
+    async def work():
+        path = script(tmp_path / "claude", f'exec "{FAKE}" "$@"')
+        cli = installation(tmp_path, path)
+        script(tmp_path / "draft", "echo '2.1.100 (Claude Code)'").replace(path)
+        for _ in range(2):
+            with pytest.raises(CannotStart, match=r"is Claude Code 2\.1\.100; 2\.1\.248 or newer"):
+                await cli.spawn()
+        script(tmp_path / "draft", f'exec "{FAKE}" "$@"').replace(path)
+        session = await cli.spawn()
+        assert session.alive
+        await session.close()
         cli.clean_up()
 
     run(work)

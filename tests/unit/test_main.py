@@ -134,7 +134,8 @@ def test_systemd_hears_why_the_start_fails(run, systemd, tmp_path):
         ended = run(MAIN, f"--claude={claude}", "--port", port, NOTIFY_SOCKET=systemd.address)
     assert ended.code == 69
     (told,) = systemd.heard()
-    reason = f"cannot listen on 127.0.0.1:{port}: Address already in use; see --port and --host"
+    where = f"cannot listen on 127.0.0.1:{port}"
+    reason = f"{where}: Address already in use; see --port, --host and --listen"
     assert told == f"ERRNO=98\nSTATUS={reason}"
     assert ended.errors == f"claude-proxy: {reason}\n"
 
@@ -159,9 +160,10 @@ def test_an_address_that_is_none_is_no_crash(run, tmp_path, host):
 
 
 def test_a_home_that_is_nobody_s_is_no_crash(run):
-    for flag in ("--claude", "--config", "--api-key-file", "--listen"):
+    codes = {"--claude": 78, "--config": 78, "--api-key-file": 78, "--listen": 2}
+    for flag, code in codes.items():
         ended = run(MAIN, "--demo", flag, "~nobody-of-this-name/x")
-        assert (ended.code, ended.output) == (78, ""), flag
+        assert (ended.code, ended.output) == (code, ""), flag
         assert ended.errors.startswith("claude-proxy: ")
 
 

@@ -895,6 +895,7 @@ print("ready", flush=True)
 if sys.stdin.readline() != "go\\n":
     sys.exit("nobody to start for")
 store = Store.open(path, days=1e6, limit=2**30)
+store._db.execute("PRAGMA busy_timeout = 60000")  # how long it waits is not what is tested
 history = []
 for n in range(turns) if turns else itertools.count():
     item = f"{name}-{n}".encode()

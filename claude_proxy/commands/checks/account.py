@@ -9,7 +9,7 @@ from pathlib import Path
 
 from claude_proxy.commands import claude_code, systemctl, units
 from claude_proxy.commands.checks.finding import FAIL, OK, WARN, Finding, Scene
-from claude_proxy.settings import ConfigurationError
+from claude_proxy.settings import OPTIONS, ConfigurationError
 
 # Those that lead Claude Code 2.1 to another account or provider than its own login; found among
 # the names that its program text asks for.
@@ -68,7 +68,8 @@ def cli_of_service(scene: Scene) -> Iterator[Finding]:
 
 
 def login(scene: Scene) -> Iterator[Finding]:
-    if scene.settings.demo:
+    flags = units.flags_of(scene.seen.command(scene.home)[1:])
+    if scene.settings.demo or OPTIONS["demo"].flag in flags:
         return
     try:
         found = claude_code.installed(scene.settings, scene.environ)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from claude_proxy.api_key import CREDENTIAL, ApiKey, checked, read_key
-from claude_proxy.commands import units
 from claude_proxy.commands.checks.finding import FAIL, OK, WARN, Finding, Scene
 from claude_proxy.directories import state_directory
 from claude_proxy.settings import ConfigurationError
@@ -35,11 +33,8 @@ def key_file(scene: Scene) -> Iterator[Finding]:
 def files(scene: Scene) -> list[Path]:
     """Those of the service and of a daemon that is started here, when they are there."""
     found = []
-    credential = re.search(
-        rf"^{re.escape(units.CREDENTIAL)}(.+)$", scene.seen.unit_text(), re.MULTILINE
-    )
-    if credential:
-        found.append(Path(units.expanded(credential[1], scene.home)))
+    if credential := scene.seen.credential(scene.home):
+        found.append(credential)
     if scene.settings.api_key_file is not None:
         found.append(Path(scene.settings.api_key_file).expanduser().absolute())
     elif not found and scene.settings.api_key is None:
