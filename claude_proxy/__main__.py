@@ -47,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run(argv, notifier, passed)
     except tuple(EXIT_CODES) as error:
         return fail(error, notifier, passed)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     finally:
         log.flush()
         notifier.close()
@@ -67,6 +69,8 @@ def run(argv: Sequence[str], notifier: Notifier, passed: Sequence[Listener]) -> 
 def serve(
     asked: Invocation, argv: Sequence[str], notifier: Notifier, passed: Sequence[Listener]
 ) -> int:
+    if not sys.stderr.isatty():
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what it asks for has just been read
     # Imported late: `--help` and `key` need none of the server.
     from claude_proxy import daemon  # noqa: PLC0415
 

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from claude_proxy import small_file
 from claude_proxy.directories import state_directory
 from claude_proxy.settings import ConfigurationError, Settings
 
@@ -45,7 +46,7 @@ def load_api_key(settings: Settings, environ: Mapping[str, str]) -> ApiKey:
             if credential.exists():
                 return read_key(credential)
         return kept_key(state_directory(environ) / CREDENTIAL)
-    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home directory
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: there is no home directory
         reason = getattr(error, "strerror", None) or error
         raise ConfigurationError(f"cannot look for the key: {reason}") from None
 
@@ -58,7 +59,7 @@ def checked(value: str, name: str) -> str:
 
 def read_key(path: Path) -> ApiKey:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = small_file.read(path).decode()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise ConfigurationError(f"cannot read the key file {path}: {reason}") from None

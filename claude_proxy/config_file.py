@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from claude_proxy import small_file
 from claude_proxy.directories import configuration_directory
 from claude_proxy.settings import OPTIONS, ConfigurationError
 
@@ -26,12 +27,13 @@ def find(given: str | None, environ: Mapping[str, str]) -> Path | None:
     if given is not None:
         try:
             return Path(given).expanduser()
-        except RuntimeError:
+        except (RuntimeError, ValueError):
             raise ConfigurationError(f"cannot read {given}: no such home directory") from None
     try:
         path = configuration_directory(environ) / NAME
         return path if path.exists() else None
-    except (OSError, RuntimeError):  # no home directory, or one that is not ours to look into
+    # No home directory, or one that is not ours to look into.
+    except (OSError, RuntimeError, ValueError):
         return None
 
 
@@ -40,12 +42,12 @@ def read(path: Path) -> dict[str, Any]:
     import tomllib  # noqa: PLC0415 - most starts have no such file
 
     try:
-        with path.open("rb") as file:
-            table = tomllib.load(file)
+        table = tomllib.loads(small_file.read(path).decode())
     except OSError as error:
         raise ConfigurationError(f"cannot read {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: not TOML: {ascii(str(error))[1:-1]}") from None
+    except (ValueError, RecursionError) as error:  # neither text, TOML nor sane
+        reason = ascii(str(error)[:200])[1:-1]
+        raise ConfigurationError(f"{path}: not TOML: {reason}") from None
     return {field_of(key, path): value for key, value in table.items()}
 
 

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 OUR_FAULT = "claude-proxy has a fault; its log says more"
+NO_LONGER = "claude-proxy is shutting down and could not wait any longer"
 # Seconds after which what is only full, or only busy, may have room again.
 RETRY_SOON = 5.0
 

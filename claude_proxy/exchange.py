@@ -20,10 +20,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from claude_proxy.api_key import ApiKey
 from claude_proxy.current import Current
-from claude_proxy.errors import InvalidApiKey, ProxyError, openai_body
+from claude_proxy.errors import NO_LONGER, InvalidApiKey, ProxyError, ShuttingDown, openai_body
 
 log = structlog.get_logger()
 
+LONGEST_METHOD = 20
 OPENAI_VERSION = "2020-10-01"
 SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 OPEN_PATHS = frozenset({"/health", "/v1/health"})
@@ -118,7 +119,10 @@ class Front:
             await error_response(error)(scope, receive, send)
         except asyncio.CancelledError:
             # uvicorn does this at its end to what could not be ended in time.
-            scope["claude_proxy.exchange"].fields["error"] = "cancelled"
+            exchange = scope["claude_proxy.exchange"]
+            exchange.fields["error"] = "cancelled"
+            if exchange.status is None:
+                await error_response(ShuttingDown(NO_LONGER))(scope, receive, send)
         except Exception:
             # The client has its answer, or a connection that uvicorn closes in mid-answer.
             log.exception("request.crashed")
@@ -127,7 +131,7 @@ class Front:
         quiet = scope["path"] in OPEN_PATHS
         (log.debug if quiet else log.info)(
             "request.done",
-            method=scope["method"],
+            method=scope["method"][:LONGEST_METHOD],
             route=exchange.route,
             status=exchange.status,
             duration_ms=exchange.milliseconds,

@@ -16,6 +16,7 @@ from typing import Self
 from claude_proxy.settings import ConfigurationError, Settings
 
 FIRST_PASSED = 3
+LONGEST_COUNT = 5  # digits
 # For the sockets made here. systemd's keep the one of their unit, where connections wait during a
 # restart.
 BACKLOG = 1_024
@@ -79,7 +80,7 @@ class Place:
         if text.startswith(("/", "unix:", "~")) and text != "unix:":
             try:
                 return cls(path=Path(text.removeprefix("unix:")).expanduser())
-            except RuntimeError:
+            except (RuntimeError, ValueError):
                 raise ConfigurationError(f"cannot listen on {text!r}: no such home") from None
         found = re.fullmatch(r"(?:\[([\da-fA-F:.%\w]+)\]|([^:\[\]/]+)):(\d{1,5})", text)
         if found is None or int(found[3]) > 65_535:
@@ -110,8 +111,8 @@ def passed(environ: Mapping[str, str], first: int = FIRST_PASSED) -> list[Listen
     if environ.get("LISTEN_PID") != str(os.getpid()):
         return []
     count = environ.get("LISTEN_FDS", "")
-    if not count.isdecimal():
-        raise ConfigurationError(f"LISTEN_FDS is {count!r}, and not a number")
+    if not (count.isdecimal() and len(count) <= LONGEST_COUNT):
+        raise ConfigurationError(f"LISTEN_FDS is {count[:20]!r}, and no number of sockets")
     names = environ.get("LISTEN_FDNAMES", "").split(":")
     names += [""] * (int(count) - len(names))
     listeners: list[Listener] = []

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 
 import sdnotify
 
+LONGEST_NUMBER = 20  # of 64 bits
+
 
 class Notifier:
     """Whoever started this process with ``$NOTIFY_SOCKET`` hears of its states."""
@@ -61,5 +63,5 @@ def watchdog_seconds(environ: Mapping[str, str]) -> float | None:
     """How long systemd waits for a sign of life (``WatchdogSec=``); None: it does not."""
     if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
-    usec = environ.get("WATCHDOG_USEC", "")
+    usec = environ.get("WATCHDOG_USEC", "")[:LONGEST_NUMBER]
     return int(usec) / 1_000_000 if usec.isdecimal() and int(usec) > 0 else None

@@ -6,55 +6,66 @@ systemd gives the sockets up, and would never hear why.
 
 from __future__ import annotations
 
+import select
 import socket
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 from claude_proxy.errors import CannotStart, openai_body
 from claude_proxy.listeners import Listener
 
-# For reading each request, so that its client is listening when it is answered.
-PATIENCE = 0.5
-LONGEST_READ = 1 << 20
-# For all of them: the program is about to end.
-WHOLE_TIME = 3.0
+# For all of them together, however slowly they speak: the program is about to end.
+TIME = 1.0
+# The others find the next start.
+MOST = 512
+READ_SIZE = 65_536
 
 
 def refuse(listeners: Sequence[Listener], reason: str) -> int:
     """Answers everybody who waits with 503 and ``reason``; returns how many those were."""
     answer = response(reason)
-    deadline = time.monotonic() + WHOLE_TIME
-    count = 0
+    with ExitStack() as stack:
+        waiting = [stack.enter_context(each) for each in accepted(listeners)]
+        for connection in waiting:
+            connection.settimeout(0)
+            with suppress(OSError):  # gone already
+                connection.sendall(answer)
+                connection.shutdown(socket.SHUT_WR)
+        see_off(waiting)
+    return len(waiting)
+
+
+def accepted(listeners: Sequence[Listener]) -> list[socket.socket]:
+    found: list[socket.socket] = []
     for listener in listeners:
         with suppress(OSError):  # nobody is left
-            while time.monotonic() < deadline:
-                connection, _ = listener.accept()
-                count += 1
-                with connection, suppress(OSError):
-                    answer_one(connection, answer)
-    return count
+            while len(found) < MOST:
+                found.append(listener.accept()[0])
+    return found
 
 
-def answer_one(connection: socket.socket, answer: bytes) -> None:
-    connection.settimeout(PATIENCE)
-    with suppress(TimeoutError):
-        read_request(connection)
-    connection.sendall(answer)
-    connection.shutdown(socket.SHUT_WR)
-    with suppress(TimeoutError):  # what is unread at the end would make it a reset
-        while connection.recv(LONGEST_READ):
-            pass
+def see_off(connections: Sequence[socket.socket]) -> None:
+    """Until they have closed: what is unread at a close would make it a reset, and no answer."""
+    left = {connection.fileno(): connection for connection in connections}
+    poll = select.poll()
+    for descriptor in left:
+        poll.register(descriptor, select.POLLIN)
+    deadline = time.monotonic() + TIME
+    while left and (seconds := deadline - time.monotonic()) > 0:
+        for descriptor, _ in poll.poll(seconds * 1_000):
+            if is_over(left[descriptor]):
+                poll.unregister(descriptor)
+                del left[descriptor]
 
 
-def read_request(connection: socket.socket) -> None:
-    """What has come: the head at least, where the client has sent it."""
-    seen = b""
-    while b"\r\n\r\n" not in seen and len(seen) < LONGEST_READ:
-        data = connection.recv(LONGEST_READ)
-        if not data:
-            return
-        seen += data
+def is_over(connection: socket.socket) -> bool:
+    try:
+        return not connection.recv(READ_SIZE)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def response(reason: str) -> bytes:

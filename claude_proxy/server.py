@@ -6,7 +6,7 @@ import asyncio
 import signal
 import socket
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import structlog
@@ -14,7 +14,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from claude_proxy.claude.pool import Pool
-from claude_proxy.errors import ShuttingDown
+from claude_proxy.errors import NO_LONGER, ShuttingDown
 from claude_proxy.listeners import Listener
 
 log = structlog.get_logger()
@@ -95,12 +95,13 @@ class Server(uvicorn.Server):
         self.on_stopping()
         self._close_after_each_answer()
         await self._stop_accepting(sockets or [])
-        await self._linger()
-        error = ShuttingDown("claude-proxy is shutting down and could not wait any longer")
         loop = asyncio.get_running_loop()
-        deadline = loop.call_later(self.drain_timeout, self._pool.stop, error)
-        self.config.timeout_graceful_shutdown = int(self.drain_timeout + FAREWELL)
+        deadline = loop.call_later(self.drain_timeout, self._pool.stop, ShuttingDown(NO_LONGER))
         try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.drain_timeout + FAREWELL):
+                    await self._linger()
+            self.config.timeout_graceful_shutdown = round(FAREWELL)
             await super().shutdown(sockets)
         finally:
             deadline.cancel()
@@ -127,15 +128,33 @@ class Server(uvicorn.Server):
             headers.append((b"connection", b"close"))
 
     async def _linger(self) -> None:
-        """uvicorn closes connections that have no request, for which one may be on its way."""
-        for _ in range(round(LINGER / LINGER_INTERVAL)):
-            if not self._has_idle_connections():
+        """Until every connection has been without a request for LINGER seconds.
+
+        uvicorn would close those that have none, for which one may be on its way, or half there,
+        and those whose answers end, at that very moment, and not always with a word.
+        """
+        loop = asyncio.get_running_loop()
+        quiet_since: dict[Any, float] = {}
+        while not self.force_exit:
+            now = loop.time()
+            quiet = [each for each in self.server_state.connections if is_quiet(each)]
+            quiet_since = {each: quiet_since.get(each, now) for each in quiet}
+            settled = sum(now - since >= LINGER for since in quiet_since.values())
+            if settled == len(self.server_state.connections):
                 break
             await asyncio.sleep(LINGER_INTERVAL)  # uvicorn tells nobody when a request arrives
-
-    def _has_idle_connections(self) -> bool:
-        return any(cycle is None or cycle.response_complete for cycle in self._cycles())
 
     def _cycles(self) -> list[Any]:
         """The last request of each connection, if there was one, with its answer."""
         return [getattr(each, "cycle", None) for each in self.server_state.connections]
+
+
+def is_quiet(connection: Any) -> bool:
+    """Whether it has no request, not even a part of one. h11's ``trailing_data``: what has come
+    and was not understood yet.
+    """
+    cycle = getattr(connection, "cycle", None)
+    if cycle is not None and not cycle.response_complete:
+        return False
+    parser = getattr(connection, "conn", None)
+    return parser is None or not parser.trailing_data[0]

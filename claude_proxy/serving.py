@@ -43,8 +43,10 @@ class Serving:
         """systemd is told of its end, whichever it is."""
         if not self.server.should_exit:
             self._supervision.reloading()
-            self._reload()
-            self._supervision.ready()
+            try:
+                self._reload()
+            finally:
+                self._supervision.ready()
 
     async def run(self) -> None:
         """Until the server has been told to exit and everything has ended."""

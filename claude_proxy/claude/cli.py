@@ -10,8 +10,10 @@ import importlib.util
 import os
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -148,7 +150,7 @@ def find(given: str | None, environ: Mapping[str, str]) -> Path:
     if given is not None:
         try:
             path = Path(given).expanduser()
-        except RuntimeError:
+        except (RuntimeError, ValueError):
             raise ConfigurationError(f"there is no Claude Code CLI at {given}") from None
         if os.sep not in given and (on_path := shutil.which(given, path=environ.get("PATH"))):
             path = Path(on_path)
@@ -197,9 +199,10 @@ async def output_of(
         async with asyncio.timeout(limit):
             output, _ = await process.communicate()
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        # Also what a wrapper has started: its end of the pipe would be waited for.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
     return await process.wait(), output
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from claude_proxy import small_file
 from claude_proxy.claude import cli as cli_on_disk
 from claude_proxy.claude.cli import Cli, Stamp
 
@@ -33,7 +34,7 @@ async def examine(path: Path, environment: Mapping[str, str], directory: Path | 
     stamp = cli_on_disk.stamp(path)
     if directory is not None and stamp is not None:
         with suppress(OSError, ValueError):  # also what msgspec raises
-            known = msgspec.json.decode((directory / NAME).read_bytes(), type=Examined)
+            known = msgspec.json.decode(small_file.read(directory / NAME), type=Examined)
             if known.stamp == stamp and cli_on_disk.is_new_enough(known.version):
                 return Cli(path, known.version)
     cli = await cli_on_disk.examine(path, environment)

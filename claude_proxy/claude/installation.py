@@ -56,14 +56,19 @@ class Installation:
     def _empty_directory(self) -> Path:
         """Made anew when it is gone: /tmp is tidied now and then."""
         if self._directory is None or not self._directory.is_dir():
-            clear_abandoned(self._place or Path(tempfile.gettempdir()))
+            self._directory = self._made_directory()
+        return self._directory
+
+    def _made_directory(self) -> Path:
+        """In the place that was given, while that is there, else where temporary files go."""
+        reason = ""
+        for place in filter(None, (self._place, Path(tempfile.gettempdir()))):
+            clear_abandoned(place)
             try:
-                made = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=self._place)
+                return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=place))
             except OSError as error:
                 reason = f"{error.filename}: {error.strerror}"
-                raise ProxyError(f"no place for Claude Code to run in: {reason}") from None
-            self._directory = Path(made)
-        return self._directory
+        raise ProxyError(f"no place for Claude Code to run in: {reason}")
 
     def started(self, session: Session) -> bool:
         """Whether it runs the file that is there now."""

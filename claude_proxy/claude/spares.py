@@ -10,6 +10,9 @@ from contextlib import contextmanager, suppress
 from claude_proxy.claude.installation import Installation
 from claude_proxy.claude.session import Session
 
+# Above what a start takes on a slow machine; one that takes longer may never come.
+PATIENCE = 5.0
+
 
 class Arrival:
     """Of a process that starts: somebody has claimed it, it has come or has failed."""
@@ -68,7 +71,9 @@ class Spares:
         arrival = self._arrival
         if session is None and arrival is not None and not arrival.claimed.is_set():
             arrival.claimed.set()
-            await arrival.over.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE):
+                    await arrival.over.wait()
             session = self.take()
         return session
 

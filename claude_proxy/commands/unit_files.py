@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import claude_proxy
+from claude_proxy import small_file
 from claude_proxy.commands import units
 from claude_proxy.commands.systemctl import Manager, shown
 from claude_proxy.directories import configuration_directory
@@ -39,7 +40,7 @@ def directory(environ: Mapping[str, str]) -> Path:
 def text_of(path: Path) -> str | None:
     """None: there is no such file, or none that can be read."""
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        return small_file.read(path).decode(errors="replace")
     except OSError:
         return None
 

@@ -18,7 +18,7 @@ from tests.lab import wait_until
 
 ROOT = Path(__file__).parents[2]
 UNITS = ROOT / "systemd"
-WAIT = 20.0
+WAIT = 30.0
 NAME = "claude-proxy.service"
 SOCKET = "claude-proxy.socket"
 KEY = "sk-lab-4d0c9be1"

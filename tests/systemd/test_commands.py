@@ -109,7 +109,8 @@ def test_the_spending_of_today_outlives_the_daemon(command, tag):
     with httpx.Client(base_url="http://127.0.0.1:8080", headers=headers, timeout=60) as client:
         body = {"model": "opus", "messages": [{"role": "user", "content": f"{tag} " * 4_000}]}
         assert client.post("/v1/chat/completions", json=body).status_code == 200
-    done = [e for e in journal("-u", NAME, "EVENT=request.done") if e.get("COST_USD")][-1]
+    assert wait_until(lambda: journal("-u", NAME, "EVENT=request.done", "MODEL=opus"))
+    (done,) = journal("-u", NAME, "EVENT=request.done", "MODEL=opus")
     cost = f"${float(done['COST_USD']):.2f} today"
     assert cost != "$0.00 today"
     systemctl("stop", NAME)

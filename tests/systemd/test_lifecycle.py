@@ -16,6 +16,7 @@ import pytest
 
 from tests.lab import sse, wait_until
 from tests.systemd.service import (
+    KEY,
     NAME,
     SOCKET,
     UNITS,
@@ -316,3 +317,43 @@ def test_who_waits_for_a_start_that_fails_is_told_why(service, unix):
     service.edit()
     with service.client(unix=unix) as client:
         assert ask(client, "[simulate text=ok]").status_code == 200
+
+
+def test_a_request_that_is_half_sent_at_the_stop_gets_its_answer(service):
+    """Of each kind of socket: headers in two parts, the second one while the service stops."""
+    service.start(NAME)
+    head = b"GET /v1/models HTTP/1.1\r\nhost: x\r\nauthorization: Bearer " + KEY.encode()
+    with (
+        socket.create_connection(("127.0.0.1", 8080), timeout=30) as inet,
+        socket.socket(socket.AF_UNIX) as unix,
+    ):
+        unix.settimeout(30)
+        unix.connect(str(UNIX_SOCKET))
+        for connection in (inet, unix):
+            connection.sendall(head)
+        # Both have been taken up when a later request has been answered.
+        assert service.client().get("/health").status_code == 200
+        systemctl("stop", "--no-block", NAME)
+        service.wait_for_record("daemon.draining")
+        for connection in (inet, unix):
+            connection.sendall(b"\r\n\r\n")
+            answer = b"".join(iter(lambda connection=connection: connection.recv(65_536), b""))
+            assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+            assert b"\r\nconnection: close\r\n" in answer.lower()
+    service.wait_for_state("inactive")
+    assert service.show("Result") == "success"
+
+
+def test_a_cli_that_hangs_is_given_up(service):
+    """Behind a wrapper, which must not keep anybody waiting either."""
+    hanging = service.units / "claude"
+    hanging.write_text("#!/bin/sh\nsleep 300\n")
+    hanging.chmod(0o755)
+    service.edit(service.flags("--claude", str(hanging)))
+    service.start()
+    with service.client() as client:
+        refused = ask(client, "hello")
+    assert refused.status_code == 503
+    assert "no answer to --version" in refused.json()["error"]["message"]
+    service.wait_for_state("failed")
+    assert service.processes() == []

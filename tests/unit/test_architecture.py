@@ -24,18 +24,22 @@ ALLOWED = {
     "claude_proxy.directories": set(),
     "claude_proxy.database": set(),
     "claude_proxy.store": {"claude_proxy.database"},
-    "claude_proxy.api_key": {"claude_proxy.settings", "claude_proxy.directories"},
+    "claude_proxy.small_file": set(),
+    "claude_proxy.api_key": {
+        *("claude_proxy.settings", "claude_proxy.directories", "claude_proxy.small_file"),
+    },
     "claude_proxy.openai": {"claude_proxy.conversation", "claude_proxy.errors"},
     "claude_proxy.anthropic": {"claude_proxy.conversation", "claude_proxy.errors"},
     "claude_proxy.claude": {
         *("claude_proxy.conversation", "claude_proxy.errors", "claude_proxy.settings"),
-        "claude_proxy.tasks",
+        *("claude_proxy.tasks", "claude_proxy.small_file"),
     },
     "claude_proxy.simulator": set(),
     "claude_proxy.commands": {
         *("claude_proxy", "claude_proxy.settings", "claude_proxy.config_file"),
         *("claude_proxy.command_line", "claude_proxy.directories", "claude_proxy.api_key"),
         *("claude_proxy.listeners", "claude_proxy.spending", "claude_proxy.claude.cli"),
+        "claude_proxy.small_file",
     },
 }
 # What only these may import.

@@ -8,6 +8,7 @@ import os
 import shutil
 import stat
 import subprocess
+import tempfile
 from contextlib import aclosing
 from pathlib import Path
 
@@ -85,11 +86,27 @@ def test_a_directory_that_was_tidied_away_is_made_anew(tmp_path):
     run(work)
 
 
+def test_while_its_place_is_gone_it_runs_where_temporary_files_go(tmp_path, monkeypatch):
+    place, other = tmp_path / "gone", tmp_path / "tmp"
+    other.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(other))
+
+    async def work():
+        cli = installation(place)
+        await started(cli)
+        assert len(directories(other)) == 1
+        cli.clean_up()
+        assert directories(other) == []
+
+    run(work)
+
+
 @pytest.mark.parametrize("reason", ["No such file or directory", "Not a directory"])
-def test_no_place_to_run_in_is_an_answer_and_no_crash(tmp_path, reason):
+def test_no_place_to_run_in_is_an_answer_and_no_crash(tmp_path, monkeypatch, reason):
     place = tmp_path / "gone"
     if reason == "Not a directory":
         place.write_text("")
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
 
     async def work():
         cli = installation(place)
