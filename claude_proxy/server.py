@@ -107,7 +107,8 @@ class Server(uvicorn.Server):
             deadline.cancel()
 
     async def _stop_accepting(self, sockets: Sequence[socket.socket]) -> None:
-        """Whoever connects from now on waits in the queue of a socket of systemd's.
+        """Whoever connects from now on waits in the queue of a socket of systemd's, or is refused
+        by one that was made here.
 
         asyncio drops connections that it has accepted in the very moment in which its server is
         closed; they get two rounds of the loop to be taken up first.
@@ -117,6 +118,8 @@ class Server(uvicorn.Server):
             loop.remove_reader(listener.fileno())
         for _ in range(2):
             await asyncio.sleep(0)
+        for server in self.servers:
+            server.close()
 
     def _close_after_each_answer(self) -> None:
         """In place: answers that have not begun yet hold one of these lists, of which uvicorn

@@ -29,10 +29,12 @@ def read(path: Path, limit: int = LIMIT) -> bytes:
 
 def whole(descriptor: int, limit: int) -> bytes:
     deadline = time.monotonic() + PATIENCE
+    poll = select.poll()  # select(2) knows no descriptor beyond 1023
+    poll.register(descriptor, select.POLLIN)
     data = b""
     while len(data) <= limit:
         left = max(0.0, deadline - time.monotonic())
-        if not select.select([descriptor], [], [], left)[0]:
+        if not poll.poll(left * 1_000):
             raise OSError(errno.ETIMEDOUT, "nobody writes into it")
         try:
             part = os.read(descriptor, limit + 1 - len(data))

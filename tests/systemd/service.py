@@ -94,6 +94,13 @@ class Service:
         """For ``edit``: the program with these flags instead of the shipped ones."""
         return f"ExecStart=\nExecStart={PROGRAM} {' '.join(flags)}"
 
+    def run_instead(self, line: str) -> None:
+        """This line of the shell's in the place of the CLI."""
+        cli = self.units / "claude"
+        cli.write_text(f"#!/bin/sh\n{line}\n")
+        cli.chmod(0o755)
+        self.edit(self.flags("--claude", str(cli)))
+
     def start(self, unit: str = SOCKET) -> None:
         systemctl("start", unit)
 

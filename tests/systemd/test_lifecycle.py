@@ -90,10 +90,7 @@ def test_the_status_is_a_living_line(service, simulator, tag):
 
 
 def test_a_start_that_fails_says_why_and_is_not_repeated(service):
-    old = service.units / "claude"
-    old.write_text("#!/bin/sh\necho '1.0.0 (Claude Code)'\n")
-    old.chmod(0o755)
-    service.edit(service.flags("--claude", str(old)))
+    service.run_instead("echo '1.0.0 (Claude Code)'")
     service.start()
     with pytest.raises(AssertionError, match="failed"):
         service.start(NAME)
@@ -346,10 +343,7 @@ def test_a_request_that_is_half_sent_at_the_stop_gets_its_answer(service):
 
 def test_a_cli_that_hangs_is_given_up(service):
     """Behind a wrapper, which must not keep anybody waiting either."""
-    hanging = service.units / "claude"
-    hanging.write_text("#!/bin/sh\nsleep 300\n")
-    hanging.chmod(0o755)
-    service.edit(service.flags("--claude", str(hanging)))
+    service.run_instead("sleep 300")
     service.start()
     with service.client() as client:
         refused = ask(client, "hello")

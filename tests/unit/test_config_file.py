@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from claude_proxy import small_file
+from claude_proxy.api_key import load_api_key
 from claude_proxy.command_line import Invocation, as_flags, load
 from claude_proxy.config_file import ELSEWHERE, find
 from claude_proxy.settings import FLAGS, OPTIONS, ConfigurationError, Settings, UsageError
@@ -188,6 +191,23 @@ def test_a_file_names_no_other_one(config):
 @pytest.mark.parametrize("text", ["port 80", "port = 1\nport = 2", "\0", "a = '", b"a = '\xff'"])
 def test_what_is_not_toml_is_told(config, text):
     assert refusal(config(text)).startswith("not TOML: ")
+
+
+@pytest.mark.parametrize("text", ["queue = " + "[" * 99_999, "queue = " + "9" * 5_000, "{" * 9_999])
+def test_what_is_toml_beyond_all_measure_is_told(config, text):
+    assert re.match(r"not TOML: .{,250}\Z", refusal(config(text)))
+
+
+def test_what_is_no_small_file_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(small_file, "PATIENCE", 0.1)
+    os.mkfifo(tmp_path / "fifo")
+    assert refusal(str(tmp_path / "fifo")).endswith(": nobody writes into it")
+    assert refusal("/dev/zero").endswith(": File too large")
+
+
+def test_a_key_file_whose_name_is_none_is_told_in_one_line(config):
+    with pytest.raises(ConfigurationError, match=r"^[^\n]+: Invalid argument\Z"):
+        load_api_key(with_file(config('api-key-file = "/run/a\\u0000b"')), {})
 
 
 def test_a_named_file_must_be_there_and_be_a_file(tmp_path):

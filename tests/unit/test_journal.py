@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import array
-import fcntl
 import os
 import resource
-import signal
 import socket
 import tempfile
 from collections.abc import Generator, Iterator
@@ -19,66 +16,16 @@ from hypothesis import strategies as st
 
 from claude_proxy import journal
 from claude_proxy.journal import Journal
+from tests.unit.journald import Journald, decoded
+from tests.unit.never_waits import never_waiting
 
 NAMES = st.from_regex(r"\A[A-Z][A-Z0-9_]{0,63}\Z")
 
 
 @pytest.fixture(autouse=True)
 def _never_blocked():
-    """A datagram that waits for journald is ended by the signal, and the test fails."""
-    before = signal.signal(signal.SIGALRM, lambda *_: pytest.fail("waited for journald"))
-    signal.setitimer(signal.ITIMER_REAL, 30)
-    yield
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
-
-
-def decoded(entry: bytes) -> list[tuple[str, bytes]]:
-    """Fields in their order; as in journald-native.c."""
-    fields = []
-    while entry:
-        line, _, rest = entry.partition(b"\n")
-        name, equals, value = line.partition(b"=")
-        if not equals:
-            size = int.from_bytes(rest[:8], "little")
-            value, end, rest = rest[8 : 8 + size], rest[8 + size : 9 + size], rest[9 + size :]
-            assert end == b"\n"
-        fields.append((name.decode("ascii"), value))
-        entry = rest
-    return fields
-
-
-class Journald:
-    """A socket like journald's: ``entry`` is the next datagram, or what the memfd in it holds."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = str(path)
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.socket.bind(self.path)
-        self.socket.settimeout(10)
-
-    def entry(self) -> dict[str, bytes]:
-        room = socket.CMSG_SPACE(array.array("i").itemsize)
-        payload, ancillary, flags, _ = self.socket.recvmsg(1 << 20, room)
-        assert not flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC)
-        if ancillary:
-            ((_, _, rights),) = ancillary
-            assert payload == b""
-            payload = unsealed(*array.array("i", rights))
-        return dict(decoded(payload))
-
-    def close(self) -> None:
-        self.socket.close()
-
-
-def unsealed(descriptor: int) -> bytes:
-    try:
-        assert fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & 0xF == 0xF
-        with pytest.raises(PermissionError):
-            os.pwrite(descriptor, b"z", 0)
-        return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
-    finally:
-        os.close(descriptor)
+    with never_waiting():
+        yield
 
 
 @pytest.fixture

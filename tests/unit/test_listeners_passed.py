@@ -152,6 +152,22 @@ def test_a_number_of_sockets_that_is_none_is_refused(count):
         passed(environment(count))
 
 
+@pytest.mark.parametrize("count", ["100000", "9" * 20, "9" * 5_000, "0" * 5_000 + "1"])
+def test_a_number_of_sockets_that_no_process_has_is_refused(count):
+    with listening("127.0.0.1") as server, pytest.raises(ConfigurationError) as caught:
+        passed(environment(count), server.fileno())
+    assert str(caught.value) == f"LISTEN_FDS is {count[:20]!r}, and no number of sockets"
+
+
+def test_more_sockets_than_there_are_is_refused_and_none_is_kept():
+    with listening("127.0.0.1") as server:
+        first = adoptable(server)
+        with pytest.raises(ConfigurationError, match=r"^descriptor \d+ .*was passed to listen on"):
+            passed(environment(99_999), first)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(first)
+
+
 def refusal(descriptor: int, count: int = 1, name: str = "http") -> str:
     with pytest.raises(ConfigurationError) as caught:
         passed(environment(count, LISTEN_FDNAMES=":".join([name] * count)), descriptor)

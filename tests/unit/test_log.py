@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import array
-import fcntl
 import json
 import logging
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -25,6 +22,8 @@ from hypothesis import strategies as st
 
 from claude_proxy import log
 from claude_proxy.settings import Settings
+from tests.unit import journald as journald_end
+from tests.unit.never_waits import never_waiting
 
 COMMON = {"MESSAGE", "PRIORITY", "SYSLOG_IDENTIFIER", "EVENT"}
 
@@ -45,12 +44,8 @@ def _logging_as_before():
 
 @pytest.fixture(autouse=True)
 def _never_blocked():
-    """A write that waits for a reader is ended by the signal, and the test fails."""
-    before = signal.signal(signal.SIGALRM, lambda *_: pytest.fail("waited for a reader"))
-    signal.setitimer(signal.ITIMER_REAL, 30)
-    yield
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
+    with never_waiting():
+        yield
 
 
 def close_ours() -> None:
@@ -212,15 +207,12 @@ def test_json_on_a_terminal_when_asked():
     assert json.loads(seen)["event"] == "event"
 
 
-class Journald:
-    """journald's two sockets: entries come to ``native``, lines to ``lines``, all of it unread."""
+class Journald(journald_end.Journald):
+    """With stderr's stream to it, whose lines are read at the end."""
 
     def __init__(self, directory: str) -> None:
-        self.path = str(Path(directory) / "socket")
-        self._native = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._native.bind(self.path)
+        super().__init__(Path(directory) / "socket")
         self._lines, stderr = socket.socketpair()
-        self._native.settimeout(0)
         self._lines.settimeout(0)
         self.stream = os.fdopen(stderr.detach(), "w")
         status = os.fstat(self.stream.fileno())
@@ -230,13 +222,7 @@ class Journald:
         log.configure(Settings(**settings), self.stream, self.environ, self.path)
 
     def entry(self) -> dict[str, str]:
-        payload, ancillary, _, _ = self._native.recvmsg(1 << 20, socket.CMSG_SPACE(4))
-        for _, _, rights in ancillary:
-            (descriptor,) = array.array("i", rights)
-            assert fcntl.fcntl(descriptor, fcntl.F_GET_SEALS)
-            payload = os.pread(descriptor, 1 << 30, 0)
-            os.close(descriptor)
-        return decoded(payload)
+        return {name: value.decode() for name, value in super().entry().items()}
 
     def lines(self) -> list[str]:
         got = b""
@@ -248,24 +234,12 @@ class Journald:
         return got.decode().splitlines()
 
     def go_away(self) -> None:
-        self._native.close()
+        super().close()
 
     def close(self) -> None:
-        self._native.close()
+        super().close()
         self._lines.close()
         self.stream.close()
-
-
-def decoded(entry: bytes) -> dict[str, str]:
-    fields = {}
-    while entry:
-        line, _, entry = entry.partition(b"\n")
-        name, equals, value = line.partition(b"=")
-        if not equals:
-            size = int.from_bytes(entry[:8], "little")
-            value, entry = entry[8 : 8 + size], entry[9 + size :]
-        fields[name.decode()] = value.decode()
-    return fields
 
 
 @pytest.fixture
@@ -540,6 +514,7 @@ def test_the_end_of_the_program_is_not_held_up_by_a_reader(tmp_path):
 import structlog
 from claude_proxy import log
 from claude_proxy.settings import Settings
+from tests.unit.never_waits import never_waiting
 log.configure(Settings())
 for _ in range(1_000):
     structlog.get_logger().info("event", filler="x" * 1_000)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from claude_proxy.notify import Notifier, watchdog_seconds
+from tests.unit.never_waits import never_waiting
 from tests.unit.systemd import Systemd
 
 OTHER = str(os.getpid() + 1)
@@ -36,11 +36,8 @@ def notifier(systemd) -> Iterator[Notifier]:
 
 @pytest.fixture
 def _never_waiting():
-    before = signal.signal(signal.SIGALRM, lambda *_: pytest.fail("waited for a reader"))
-    signal.setitimer(signal.ITIMER_REAL, 20)
-    yield
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
+    with never_waiting():
+        yield
 
 
 @pytest.mark.parametrize(
@@ -125,6 +122,20 @@ def test_without_systemd_nothing_is_sent(systemd, environ):
     notifier.close()
     assert systemd.heard() == []
     assert notifier.watchdog is None
+
+
+@pytest.mark.parametrize("usec", [str(2**64 - 1), "9" * 20, "9" * 5_000, "1" + "0" * 100_000])
+def test_a_watchdog_with_endless_patience_is_one(usec):
+    """More digits than Python takes for a number; systemd's `infinity` has twenty."""
+    seconds = watchdog_seconds({"WATCHDOG_USEC": usec})
+    assert seconds is not None
+    assert seconds >= 1e13
+    assert Notifier({"WATCHDOG_USEC": usec}).watchdog == seconds
+
+
+@pytest.mark.parametrize("usec", ["0" * 5_000, "-" + "9" * 5_000, "x" * 5_000])
+def test_a_long_word_is_no_watchdog(usec):
+    assert watchdog_seconds({"WATCHDOG_USEC": usec}) is None
 
 
 @pytest.mark.parametrize(

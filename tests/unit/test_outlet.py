@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import resource
-import signal
 import socket
 import termios
 import threading
@@ -18,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_proxy.outlet import Borrowed, Duplicated, Lane, Outlet, Reopened, lane_to
+from tests.unit.never_waits import never_waiting
 
 RECORD = b"x" * 999 + b"\n"
 BLOCKED = 30.0
@@ -25,12 +25,8 @@ BLOCKED = 30.0
 
 @pytest.fixture(autouse=True)
 def _never_blocked():
-    """A write that waits for a reader is ended by the signal, and the test fails."""
-    before = signal.signal(signal.SIGALRM, lambda *_: pytest.fail("waited for a reader"))
-    signal.setitimer(signal.ITIMER_REAL, BLOCKED)
-    yield
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
+    with never_waiting():
+        yield
 
 
 def told(records: int) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,10 +21,15 @@ from claude_proxy.claude.pool import Pool
 from claude_proxy.command_line import load
 from claude_proxy.current import Current
 from claude_proxy.kept import Kept
+from claude_proxy.notify import Notifier
 from claude_proxy.reload import Reload, differences
 from claude_proxy.server import Server
+from claude_proxy.serving import Serving
 from claude_proxy.settings import OPTIONS, SECRET, Settings
+from claude_proxy.spending import Spending
+from claude_proxy.start import Start
 from tests.unit.fake_cli import answer, installation, run, until
+from tests.unit.systemd import Systemd
 
 SETTINGS = """\
 api-key-file = "{key}"
@@ -255,6 +261,35 @@ def test_spares_are_started_and_ended_by_the_new_number(home):
                 assert here.pool.stats.running == 0
 
     run(work)
+
+
+def test_systemd_hears_of_the_end_of_a_reload_that_crashes(home, tmp_path, monkeypatch):
+    """It would wait for that, and then kill the service."""
+    systemd = Systemd(str(tmp_path / "notify"))
+    monkeypatch.setenv("NOTIFY_SOCKET", systemd.address)
+    notifier = Notifier(os.environ)
+
+    def reread() -> tuple[Settings, ApiKey]:
+        raise ZeroDivisionError
+
+    async def work():
+        async with home() as here:
+            before = here.current.settings
+            start = Start(before, here.current.key, {}, notifier, reread, passed=[])
+            serving = Serving(start, here.pool, Kept(None), Spending(), [])
+            with pytest.raises(ZeroDivisionError):
+                serving.reload()
+            began, ended = systemd.heard()
+            assert began.startswith("RELOADING=1\n")
+            assert ended.startswith("READY=1\n")
+            assert here.pool.silence == before.timeout
+            serving.server.should_exit = True
+            serving.reload()
+            assert systemd.heard() == [], "it is not ready any more"
+
+    run(work)
+    notifier.close()
+    systemd.close()
 
 
 def test_the_level_holds_for_all_loggers_at_once():

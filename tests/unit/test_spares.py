@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from claude_proxy.claude import spares as spares_module
 from claude_proxy.claude.installation import Installation
 from claude_proxy.claude.session import Session
 from claude_proxy.claude.spares import Spares
@@ -176,6 +177,41 @@ def test_who_waits_for_one_that_fails_starts_its_own(place):
                 assert await arrival.is_claimed(20)
                 raise ZeroDivisionError
             assert await waiting is None
+
+    run(work)
+
+
+def test_who_waits_for_one_that_hangs_goes_on_without_it(place, monkeypatch):
+    assert spares_module.PATIENCE <= 10
+    monkeypatch.setattr(spares_module, "PATIENCE", 0.1)
+
+    async def work():
+        async with place() as here:
+            spares = filled(here, [], wanted=1)
+            with spares.arriving() as arrival:
+                async with asyncio.timeout(10):
+                    assert await spares.take_soon() is None
+                assert await arrival.is_claimed(0)
+                assert not arrival.over.is_set()
+                (session,) = await here.start(1)
+                spares.add(session)
+            assert await spares.take_soon() is session, "that came after all"
+
+    run(work)
+
+
+def test_one_that_comes_in_the_last_moment_is_taken(place, monkeypatch):
+    monkeypatch.setattr(spares_module, "PATIENCE", 0.1)
+
+    async def work():
+        async with place() as here:
+            spares = filled(here, [], wanted=1)
+            (session,) = await here.start(1)
+            with spares.arriving() as arrival:
+                waiting = asyncio.create_task(spares.take_soon())
+                assert await arrival.is_claimed(20)
+                spares.add(session)
+                assert await waiting is session, "though its start is not over"
 
     run(work)
 

@@ -1,0 +1,137 @@
+"""Short runs of the CLI: a wrapper of the shell's around a program that hangs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from claude_proxy.claude import cli
+from claude_proxy.claude.cli import Cli, Login, examine, login, output_of
+from claude_proxy.settings import ConfigurationError
+from tests.unit.fake_cli import VERSION, run, script, until
+
+ENVIRONMENT = {"PATH": os.environ["PATH"]}
+ANSWER = f"echo '{VERSION} (Claude Code)'"
+
+
+@pytest.fixture
+def mark() -> str:
+    """A number of seconds, by which its sleepers are known."""
+    return f"300.{secrets.randbelow(10**9):09}"
+
+
+@pytest.fixture
+def started(tmp_path) -> Path:
+    """There when the wrapper runs."""
+    return tmp_path / "started"
+
+
+@pytest.fixture
+def hanging(tmp_path, mark, started) -> Callable[..., Path]:
+    def hanging(sleeper: str, *more: str) -> Path:
+        sleeper = sleeper.format(mark)
+        return script(tmp_path / "claude", f"echo {mark} > '{started}'", sleeper, *more)
+
+    return hanging
+
+
+# Without `exec`, the wrapper's end of the pipe is the sleeper's as well.
+WRAPPERS = pytest.mark.parametrize(
+    ("sleeper", "more"),
+    [
+        ("sleep {}", [ANSWER]),
+        ("sleep {} & wait", []),
+        ("trap '' TERM INT HUP; sleep {0}; sleep {0}", []),
+        ("exec sleep {}", []),
+        ("sleep {} &", [ANSWER]),
+        ("(sh -c 'sleep {}; true'; true) &", [ANSWER, "exit 1"]),
+    ],
+)
+
+
+def alive(path: Path, mark: str) -> list[str]:
+    """Command lines that name either; those of zombies are empty."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (process / "cmdline").read_bytes().decode(errors="replace")
+        except OSError:  # it has ended
+            continue
+        if mark in line or str(path) in line:
+            found.append(line)
+    return found
+
+
+@WRAPPERS
+def test_a_wrapper_around_what_hangs_is_given_up_and_leaves_nothing(
+    hanging, mark, monkeypatch, sleeper, more
+):
+    assert cli.VERSION_TIMEOUT <= 30
+    monkeypatch.setattr(cli, "VERSION_TIMEOUT", 0.5)
+    path = hanging(sleeper, *more)
+
+    async def work() -> None:
+        async with asyncio.timeout(20):
+            with pytest.raises(ConfigurationError, match=r"does not run: no answer to --version$"):
+                await examine(path, ENVIRONMENT)
+        await until(lambda: not alive(path, mark))
+
+    run(work)
+
+
+@WRAPPERS
+def test_who_waits_no_longer_leaves_nothing(hanging, mark, started, sleeper, more):
+    path = hanging(sleeper, *more)
+
+    async def work() -> None:
+        asking = asyncio.create_task(
+            output_of(path, "--version", environment=ENVIRONMENT, limit=300.0)
+        )
+        await until(lambda: "process" in asking.get_stack()[0].f_locals)
+        await until(lambda: any(f"sleep\0{mark}" in one for one in alive(path, mark)))
+        assert started.exists()
+        asking.cancel()
+        async with asyncio.timeout(20):
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+        await until(lambda: not alive(path, mark))
+
+    run(work)
+
+
+def test_a_login_that_hangs_is_unknown(hanging, mark, monkeypatch):
+    monkeypatch.setattr(cli, "LOGIN_TIMEOUT", 0.5)
+    path = hanging("sleep {}")
+
+    async def work() -> None:
+        async with asyncio.timeout(20):
+            assert await login(Cli(path, VERSION), ENVIRONMENT) == Login(None)
+        await until(lambda: not alive(path, mark))
+
+    run(work)
+
+
+def test_what_a_wrapper_has_put_aside_ends_with_it(hanging, mark):
+    """It has answered in time, as that does not hold the pipe."""
+    path = hanging("sleep {} >/dev/null &", ANSWER)
+
+    async def work() -> None:
+        assert await examine(path, ENVIRONMENT) == Cli(path, VERSION)
+        await until(lambda: not alive(path, mark))
+
+    run(work)
+
+
+def test_exit_code_and_output_are_the_program_s(tmp_path):
+    path = script(tmp_path / "claude", 'echo "$@"', "echo aside >&2", "exit 7")
+
+    async def work() -> None:
+        asked = output_of(path, "a", "b c", environment=ENVIRONMENT, limit=20.0)
+        assert await asked == (7, b"a b c\n")
+
+    run(work)
