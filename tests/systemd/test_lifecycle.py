@@ -256,7 +256,12 @@ def test_a_daemon_that_hangs_is_seen_and_started_anew(service):
     service.wait_for_state("active")
     assert service.pid != stuck
     assert service.client().get("/health").status_code == 200
-    assert any("Watchdog timeout" in str(e["MESSAGE"]) for e in journal("-u", NAME))
+    said = [str(entry["MESSAGE"]) for entry in journal("-u", NAME)]
+    assert any("Watchdog timeout" in line for line in said)
+    assert "Fatal Python error: Aborted" in said
+    assert any(
+        re.search(r'File ".*/claude_proxy/__main__.py", line \d+ in serve', line) for line in said
+    )
 
 
 def test_a_daemon_that_works_gives_signs_of_life(service):
