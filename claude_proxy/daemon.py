@@ -128,8 +128,8 @@ def counting(settings: Settings, environ: Mapping[str, str]) -> Generator[Spendi
         yield spent
 
 
-def names(settings: Settings, listener: Listener) -> bool:
-    """Whether the settings mean that one, or none in particular."""
+def is_meant(settings: Settings, listener: Listener) -> bool:
+    """Whether the settings name that one, or none in particular."""
     given = [settings.listen, settings.host, settings.port]
     if given == [DEFAULTS.listen, DEFAULTS.host, DEFAULTS.port]:
         return True
@@ -153,7 +153,7 @@ def say_what_runs(start: Start, cli: Cli, listening: Sequence[Listener]) -> None
     )
     if not all(listener.is_loopback for listener in listening):
         log.warning("daemon.exposed", note="others can reach this address; the key protects it")
-    if start.passed and not any(names(start.settings, listener) for listener in listening):
+    if start.passed and not any(is_meant(start.settings, listener) for listener in listening):
         log.warning("daemon.addresses_ignored", note="systemd's sockets count, not these settings")
     if start.settings.demo:
         log.warning("daemon.demo", note="answers are simulated: no model is asked, no cost")

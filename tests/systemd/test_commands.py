@@ -94,7 +94,8 @@ def test_from_install_to_uninstall(command, tag):
     assert "ANTHROPIC_API_KEY" in checked.stdout
 
     assert command("uninstall").returncode == 0
-    assert not list(UNITS.glob("claude-proxy*"))
+    assert not (UNITS / NAME).exists()
+    assert not (UNITS / SOCKET).exists()
     assert wait_until(
         lambda: systemctl("show", "--value", "-p", "LoadState", SOCKET).strip() == "not-found"
     )
