@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from tests.lab import wait_until
+from tests.lab import Simulator, wait_until
 
 ROOT = Path(__file__).parents[2]
 UNITS = ROOT / "systemd"
@@ -215,6 +215,13 @@ class Stream:
         if self.failure is not None:
             raise self.failure
         return self.text
+
+
+def held(service: Service, simulator: Simulator, tag: str) -> Stream:
+    """An answer of which three tokens have come; ``simulator.release(tag)`` lets the rest go."""
+    stream = Stream(service.client(), f"{tag} [simulate tokens=9 hold={tag} hold_after=3]")
+    simulator.wait(tag, "held")
+    return stream
 
 
 def answers_without_journald(service: Service, away: str, back: str) -> None:

@@ -24,6 +24,7 @@ from tests.systemd.service import (
     Stream,
     ask,
     chat,
+    held,
     journal,
     systemctl,
 )
@@ -174,8 +175,7 @@ def test_no_request_is_lost_over_twenty_restarts_under_load(service, tag):
 
 def test_a_running_stream_ends_before_the_service_does(service, simulator, tag):
     service.start()
-    stream = Stream(service.client(), f"{tag} [simulate tokens=9 hold={tag} hold_after=3]")
-    simulator.wait(tag, "held")
+    stream = held(service, simulator, tag)
     systemctl("stop", "--no-block", NAME)
     service.wait_for_state("deactivating")
     service.wait_for_status("draining: 1 running")
@@ -191,8 +191,7 @@ def test_a_running_stream_ends_before_the_service_does(service, simulator, tag):
 def test_a_stream_that_takes_too_long_gets_an_error_frame(service, simulator, tag):
     service.edit(service.flags("--drain-timeout", "300ms"))
     service.start()
-    stream = Stream(service.client(), f"{tag} [simulate tokens=9 hold={tag} hold_after=3]")
-    simulator.wait(tag, "held")
+    stream = held(service, simulator, tag)
     systemctl("stop", NAME)
     frames = sse(stream.finish())
     assert frames[-1]["error"]["message"].startswith("claude-proxy is shutting down")
@@ -202,8 +201,7 @@ def test_a_stream_that_takes_too_long_gets_an_error_frame(service, simulator, ta
 
 def test_a_second_sigterm_ends_it_at_once(service, simulator, tag):
     service.start()
-    stream = Stream(service.client(), f"{tag} [simulate tokens=9 hold={tag} hold_after=3]")
-    simulator.wait(tag, "held")
+    stream = held(service, simulator, tag)
     systemctl("stop", "--no-block", NAME)
     service.wait_for_record("daemon.draining")
     systemctl("kill", "--kill-whom=main", "-s", "TERM", NAME)

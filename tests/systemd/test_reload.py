@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.lab import sse, wait_until
-from tests.systemd.service import HOME, KEY, NAME, Stream, ask, systemctl
+from tests.systemd.service import HOME, KEY, NAME, Stream, ask, held, systemctl
 
 CONFIG = HOME / ".config" / "claude-proxy" / "config.toml"
 
@@ -88,8 +88,7 @@ def test_a_bad_configuration_is_refused_and_the_old_one_stays(service, config, t
 
 def test_running_answers_are_untouched(service, simulator, config, tag):
     service.start()
-    stream = Stream(service.client(), f"{tag} [simulate tokens=9 hold={tag} hold_after=3]")
-    simulator.wait(tag, "held")
+    stream = held(service, simulator, tag)
     config("max-concurrency = 1", "spares = 0", "max-sessions = 0", "timeout = 1")
     systemctl("reload", NAME)
     service.wait_for_record("daemon.reloaded")
