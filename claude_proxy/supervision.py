@@ -54,7 +54,10 @@ class Supervision:
         self._requests = 0
 
     def status(self) -> str:
-        return describe(self._pool.stats, self._spending.today, self._pool.installation.last_login)
+        """Of the daemon as it is now, for a person."""
+        stats, login = self._pool.stats, self._pool.installation.last_login
+        prefix = "draining: " if self._server.should_exit else ""
+        return prefix + describe(stats, self._spending.today, login)
 
     def ready(self) -> None:
         self._told = self.status()
@@ -64,7 +67,7 @@ class Supervision:
         self._notifier.reloading()
 
     def stopping(self) -> None:
-        self._notifier.stopping("draining: " + self.status())
+        self._notifier.stopping(self.status())
         self._notifier.extend(EXTENSION)
 
     async def run(self) -> None:
@@ -84,7 +87,6 @@ class Supervision:
     def _tell(self) -> None:
         status = self.status()
         if self._server.should_exit:
-            status = f"draining: {status}"
             self._notifier.extend(EXTENSION)
         if status != self._told:
             self._told = status

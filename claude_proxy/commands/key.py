@@ -8,7 +8,7 @@ from pathlib import Path
 
 from claude_proxy.api_key import ApiKey, load_api_key, read_key
 from claude_proxy.command_line import Invocation
-from claude_proxy.commands import seen
+from claude_proxy.commands import systemctl, units
 
 
 def run(asked: Invocation, environ: Mapping[str, str]) -> int:
@@ -27,5 +27,7 @@ def key_of(asked: Invocation, environ: Mapping[str, str]) -> ApiKey:
 
 def service_key(environ: Mapping[str, str]) -> Path | None:
     """The file of the service's credential, if it has one."""
-    home = environ.get("HOME") or str(Path.home())
-    return seen.look(environ).credential(home)
+    manager = systemctl.reached(environ)
+    text = manager.text(units.SERVICE) if manager else ""
+    found = units.credential_of(text, environ.get("HOME") or str(Path.home()))
+    return Path(found) if found else None

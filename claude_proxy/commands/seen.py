@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from claude_proxy.commands import systemctl, units
@@ -24,7 +25,7 @@ OF_SERVICE = (
 NOT_SET = frozenset({"[not set]", "infinity", str(2**64 - 1)})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: the text is asked for once
 class Seen:
     """``service`` and ``socket`` are the units' properties; empty without a user manager."""
 
@@ -55,9 +56,9 @@ class Seen:
         that the settings say, too.
         """
         found = []
-        for line in self.socket.get("Listen", "").splitlines():
+        for address in systemctl.addresses(self.socket):
             with suppress(ConfigurationError):
-                found.append(Place.of(line.removesuffix(" (Stream)")))
+                found.append(Place.of(address))
         if found and self.listens:
             return found
         return list(dict.fromkeys([*places(settings), *found]))
@@ -65,18 +66,19 @@ class Seen:
     def health(self, settings: Settings) -> tuple[Place, Health] | None:
         return ask(self.places(settings)) if self.may_be_asked else None
 
+    @cached_property
     def unit_text(self) -> str:
         """Of the service with its drop-ins; empty when there is none."""
         return self.manager.text(units.SERVICE) if self.manager and self.is_managed else ""
 
     def credential(self, home: str) -> Path | None:
         """The file that the service gets its key from."""
-        found = units.credential_of(self.unit_text(), home)
+        found = units.credential_of(self.unit_text, home)
         return Path(found) if found else None
 
     def command(self, home: str) -> list[str]:
         """The words that the service runs; empty when they cannot be told."""
-        return units.words_of(self.unit_text(), home)
+        return units.words_of(self.unit_text, home)
 
 
 def look(environ: Mapping[str, str]) -> Seen:

@@ -36,9 +36,7 @@ class Manager:
         return parsed(done.output) if done.went_well else {}
 
     def listens_on(self, socket: str) -> list[str]:
-        """Addresses and paths, as its unit writes them."""
-        lines = self.show(socket, "Listen").get("Listen", "").splitlines()
-        return [line.removesuffix(" (Stream)") for line in lines]
+        return addresses(self.show(socket, "Listen"))
 
     def text(self, unit: str) -> str:
         """The unit's file and its drop-ins, in the order in which they count."""
@@ -88,6 +86,11 @@ def parsed(output: str) -> dict[str, str]:
 
 def assignments(words: list[str]) -> dict[str, str]:
     return {name: value for name, sign, value in (each.partition("=") for each in words) if sign}
+
+
+def addresses(socket: Mapping[str, str]) -> list[str]:
+    """Addresses and paths that a socket unit listens on, from its property ``Listen``."""
+    return [line.removesuffix(" (Stream)") for line in socket.get("Listen", "").splitlines()]
 
 
 def unit_environment(properties: Mapping[str, str]) -> dict[str, str]:
