@@ -303,6 +303,17 @@ def test_the_child_sees_no_secret_of_ours_and_an_empty_directory(start):
     assert not {"CREDENTIALS_DIRECTORY", "CLAUDE_CODE_MAX_OUTPUT_TOKENS"} & set(child["env"])
 
 
+def files_with(text, directory):
+    """Files below it that hold the text; ones that the CLI removes meanwhile hold nothing."""
+    found = []
+    for place, _, names in os.walk(directory):  # a directory that goes is passed over
+        for path in (Path(place, name) for name in names):
+            with contextlib.suppress(FileNotFoundError):
+                if path.is_file() and text.encode() in path.read_bytes():
+                    found.append(path)
+    return found
+
+
 def test_no_prompt_reaches_an_argument_or_a_file(start, simulator, tag):
     daemon = start("--spares", "0")
     running = in_background(daemon.chat, f"{tag} [simulate hold={tag}]")
@@ -310,12 +321,13 @@ def test_no_prompt_reaches_an_argument_or_a_file(start, simulator, tag):
     (child,) = daemon.turns().items()
     assert tag not in child[1]
     assert tag.encode() not in Path(f"/proc/{child[0]}/environ").read_bytes()
-    written = [path for path in daemon.home.rglob("*") if path.is_file()]
-    assert not [path for path in written if tag.encode() in path.read_bytes()]
+    assert files_with(tag, daemon.home) == []
     simulator.release(tag)
     assert running.result(30).status_code == 200
-    written = [path for path in daemon.home.rglob("*") if path.is_file()]
-    assert not [path for path in written if tag.encode() in path.read_bytes()]
+    assert files_with(tag, daemon.home) == []
+    # It would be seen: the search finds what is there.
+    (daemon.home / "note").write_text(f"a {tag} b")
+    assert files_with(tag, daemon.home) == [daemon.home / "note"]
 
 
 def test_the_log_has_one_line_for_a_request_and_no_word_of_it(daemon, tag):
