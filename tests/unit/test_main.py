@@ -31,6 +31,20 @@ async def serve(start):
 daemon.serve = serve
 sys.exit(__main__.main([]))
 """
+# A signal at a moment at which argparse would make another exception of one.
+TOLD_WHILE_IT_PARSES = """\
+import argparse, os, signal, sys
+from claude_proxy import __main__
+
+plain = argparse.ArgumentParser.format_usage
+
+def told(self):
+    os.kill(os.getpid(), signal.{name})
+    return plain(self)
+
+argparse.ArgumentParser.format_usage = told
+sys.exit(__main__.main(["--port=0"]))
+"""
 # Where there is a journal, records that a test provokes must not get into it.
 without_a_journal = pytest.mark.skipif(
     Path(journal.SOCKET).exists(), reason="the journal of this machine would get the record"
@@ -229,3 +243,9 @@ def test_a_signal_before_it_serves_ends_it_well(tmp_path):
         daemon.send_signal(signal.SIGTERM)
         assert daemon.wait(20) == 0
         assert "Traceback" not in daemon.stderr.read()
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 0), ("SIGINT", 130)])
+def test_a_signal_in_the_middle_of_parsing_is_obeyed(run, name, code):
+    ended = run([*PYTHON, "-c", TOLD_WHILE_IT_PARSES.format(name=name)])
+    assert (ended.code, ended.output, ended.errors) == (code, "", "")
