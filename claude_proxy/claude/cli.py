@@ -26,6 +26,8 @@ MINIMUM_VERSION = (2, 1, 248)
 WHY_MINIMUM = "older ones take @path in a prompt for a file to read"
 VERSION_TIMEOUT = 20.0
 LOGIN_TIMEOUT = 10.0
+# A version or a login is some hundred bytes.
+LONGEST_OUTPUT = 2**20
 
 ARGUMENTS = (
     "--print",
@@ -182,11 +184,27 @@ def usable(path: Path) -> Path:
     return path
 
 
+class Output(asyncio.SubprocessProtocol):
+    """What a short run says; ``ended`` when it has exited and its pipe is closed."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.ended = asyncio.Event()
+
+    def pipe_data_received(self, _: int, data: bytes) -> None:
+        if len(self.data) < LONGEST_OUTPUT:  # the rest of what has no end is dropped
+            self.data += data
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self.ended.set()
+
+
 async def output_of(
     path: Path, *arguments: str, environment: Mapping[str, str], limit: float
 ) -> tuple[int, bytes]:
     """Exit code and output of a short run. Raises OSError, or TimeoutError after ``limit`` s."""
-    process = await asyncio.create_subprocess_exec(
+    transport, output = await asyncio.get_running_loop().subprocess_exec(
+        Output,
         path,
         *arguments,
         env=environment,
@@ -197,13 +215,20 @@ async def output_of(
     )
     try:
         async with asyncio.timeout(limit):
-            output, _ = await process.communicate()
+            await output.ended.wait()
     finally:
         # Also what a wrapper has started: its end of the pipe would be waited for.
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
-    return await process.wait(), output
+        if (pid := transport.get_pid()) is not None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
+        # The pipe may outlive the run. It goes before the transport itself, whose close() may reap
+        # the child and lose its exit code.
+        if (pipe := transport.get_pipe_transport(1)) is not None:
+            pipe.close()
+        await output.ended.wait()
+        transport.close()
+    code = transport.get_returncode()
+    return -1 if code is None else code, bytes(output.data)  # it has one, having exited
 
 
 async def examine(path: Path, environment: Mapping[str, str]) -> Cli:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import resource
 import secrets
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,7 +95,7 @@ def test_who_waits_no_longer_leaves_nothing(hanging, mark, started, sleeper, mor
         asking = asyncio.create_task(
             output_of(path, "--version", environment=ENVIRONMENT, limit=300.0)
         )
-        await until(lambda: "process" in asking.get_stack()[0].f_locals)
+        await until(lambda: "transport" in asking.get_stack()[0].f_locals)
         await until(lambda: any(f"sleep\0{mark}" in one for one in alive(path, mark)))
         assert started.exists()
         asking.cancel()
@@ -133,5 +136,37 @@ def test_exit_code_and_output_are_the_program_s(tmp_path):
     async def work() -> None:
         asked = output_of(path, "a", "b c", environment=ENVIRONMENT, limit=20.0)
         assert await asked == (7, b"a b c\n")
+
+    run(work)
+
+
+def test_output_without_an_end_is_not_kept(tmp_path, monkeypatch):
+    path = script(tmp_path / "claude", "exec yes")
+
+    async def work() -> None:
+        with pytest.raises(ConfigurationError, match=r"does not run: no answer to --version$"):
+            await examine(path, ENVIRONMENT)
+
+    monkeypatch.setattr(cli, "VERSION_TIMEOUT", 1.0)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    run(work)
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 32 * 1024  # KiB; kept, it would be some GB a second
+
+
+def test_a_run_whose_pipe_outlives_it_is_closed_with_the_call(tmp_path, mark):
+    """Held by a process of another group, which is not ended."""
+    path = script(tmp_path / "claude", f"setsid sleep {mark} &", "exit 1")
+
+    async def work() -> None:
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        with pytest.raises(TimeoutError):
+            await output_of(path, environment=ENVIRONMENT, limit=0.5)
+        assert len(list(Path("/proc/self/fd").iterdir())) == before
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if mark in (process / "cmdline").read_bytes().decode(errors="replace"):
+                    os.kill(int(process.name), signal.SIGKILL)
+        await until(lambda: not alive(path, mark))
 
     run(work)
