@@ -36,6 +36,14 @@ def installed(settings: Settings, environ: Mapping[str, str]) -> Cli:
     return examine(find(settings.claude, environ), environ)
 
 
+def of_either(here: Settings, served: Settings | None, environ: Mapping[str, str]) -> Cli:
+    """The one that is asked for here, else the one that the service was told of, else the one
+    that is found here. Raises ConfigurationError.
+    """
+    told = served is not None and served.claude is not None and here.claude is None
+    return installed(served if told and served else here, environ)
+
+
 def interpreter(path: Path, environ: Mapping[str, str]) -> Path | None:
     """The node that runs it, when the CLI is a script and node is on PATH."""
     if not needs_node(path):

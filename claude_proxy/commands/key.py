@@ -8,7 +8,7 @@ from pathlib import Path
 
 from claude_proxy.api_key import ApiKey, load_api_key, read_key
 from claude_proxy.command_line import Invocation
-from claude_proxy.commands import systemctl, units
+from claude_proxy.commands import seen
 
 
 def run(asked: Invocation, environ: Mapping[str, str]) -> int:
@@ -19,15 +19,12 @@ def run(asked: Invocation, environ: Mapping[str, str]) -> int:
 
 def key_of(asked: Invocation, environ: Mapping[str, str]) -> ApiKey:
     """One that is given here, else the service's own, else the one that was made."""
-    given = asked.settings.api_key or asked.settings.api_key_file
-    if not given and (path := service_key(environ)):
-        return read_key(path)
+    if asked.settings.api_key or asked.settings.api_key_file:
+        return load_api_key(asked.settings, environ)
+    now, home = seen.look(environ), environ.get("HOME") or str(Path.home())
+    served = now.settings(home)
+    if served is not None and (served.api_key or served.api_key_file):
+        return load_api_key(served, environ)
+    if credential := now.credential(home):
+        return read_key(credential)
     return load_api_key(asked.settings, environ)
-
-
-def service_key(environ: Mapping[str, str]) -> Path | None:
-    """The file of the service's credential, if it has one."""
-    manager = systemctl.reached(environ)
-    text = manager.text(units.SERVICE) if manager else ""
-    found = units.credential_of(text, environ.get("HOME") or str(Path.home()))
-    return Path(found) if found else None

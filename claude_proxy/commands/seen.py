@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from claude_proxy.commands import systemctl, units
+from claude_proxy.command_line import load
+from claude_proxy.commands import systemctl, unit_files, units
 from claude_proxy.commands.health import Health, ask
 from claude_proxy.commands.systemctl import Manager
 from claude_proxy.listeners import Place, places
-from claude_proxy.settings import ConfigurationError, Settings
+from claude_proxy.settings import ConfigurationError, Settings, UsageError
 
 COMMON = (
     *("LoadState", "ActiveState", "SubState", "Result", "FragmentPath", "UnitFileState"),
@@ -22,6 +24,8 @@ OF_SERVICE = (
     *("MainPID", "MemoryCurrent", "StatusText", "ExecMainStatus", "Environment"),
     *("PrivateUsers", "PrivateTmp"),
 )
+# Of a user manager that was told nothing else.
+MANAGERS_PATH = "/usr/local/bin:/usr/bin:/bin"
 NOT_SET = frozenset({"[not set]", "infinity", str(2**64 - 1)})
 
 
@@ -79,6 +83,26 @@ class Seen:
     def command(self, home: str) -> list[str]:
         """The words that the service runs; empty when they cannot be told."""
         return units.words_of(self.unit_text, home)
+
+    @property
+    def is_of_nix(self) -> bool:
+        """Whether a configuration of Nix's has made the unit, and has to be changed instead."""
+        fragment = self.service.get("FragmentPath", "")
+        return os.path.realpath(fragment).startswith(unit_files.NIX_STORE)
+
+    def environment(self, home: str) -> dict[str, str]:
+        """The variables that the service is started with."""
+        given = self.manager.environment() if self.manager else {}
+        given |= systemctl.unit_environment(self.service)
+        return {"HOME": home, **given, "PATH": given.get("PATH") or MANAGERS_PATH}
+
+    def settings(self, home: str) -> Settings | None:
+        """What the service makes of its flags, variables and file; None when it cannot be told."""
+        if not (words := self.command(home)):
+            return None
+        with suppress(UsageError, ConfigurationError):
+            return load(words[1:], self.environment(home)).settings
+        return None
 
 
 def look(environ: Mapping[str, str]) -> Seen:

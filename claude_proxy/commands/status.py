@@ -28,7 +28,7 @@ def run(asked: Invocation, environ: Mapping[str, str]) -> int:
         tell("config", asked.problem)
     tell_units(now)
     tell_addresses(now, asked.settings, answered)
-    tell_claude(asked.settings, environ, answered[1] if answered else None)
+    tell_claude(asked.settings, now, environ, answered[1] if answered else None)
     tell("spent", spent(environ))
     if now.manager is not None:
         tell_errors(environ)
@@ -87,9 +87,11 @@ def tell_addresses(now: Seen, settings: Settings, answered: tuple[Place, Health]
         tell("", f"the one that runs is version {answered[1].version}")
 
 
-def tell_cli(settings: Settings, environ: Mapping[str, str]) -> claude_code.Found | None:
+def tell_cli(
+    settings: Settings, served: Settings | None, environ: Mapping[str, str]
+) -> claude_code.Found | None:
     try:
-        found = claude_code.installed(settings, environ)
+        found = claude_code.of_either(settings, served, environ)
     except ConfigurationError as error:
         tell("CLI", str(error))
         return None
@@ -97,14 +99,19 @@ def tell_cli(settings: Settings, environ: Mapping[str, str]) -> claude_code.Foun
     return found
 
 
-def tell_claude(settings: Settings, environ: Mapping[str, str], health: Health | None) -> None:
+def tell_claude(
+    settings: Settings, now: Seen, environ: Mapping[str, str], health: Health | None
+) -> None:
     """The daemon's word on the login counts, it knows its own environment."""
-    found = tell_cli(settings, environ)
+    served = now.settings(environ.get("HOME") or "/")
+    found = tell_cli(settings, served, environ)
     if health is not None:
         if found is None or health.claude_version != found.version:
             tell("", f"the daemon runs version {health.claude_version}")
         standing = claude_code.Standing(health.logged_in, health.login)
         tell("login", "simulated" if health.simulated else claude_code.describe(standing))
+    elif served is not None and served.demo:
+        tell("login", "simulated")
     elif found is not None:
         tell("login", claude_code.describe(claude_code.login(found, environ)))
 

@@ -8,6 +8,7 @@ import os
 import resource
 import secrets
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -156,7 +157,8 @@ def test_output_without_an_end_is_not_kept(tmp_path, monkeypatch):
 
 def test_a_run_whose_pipe_outlives_it_is_closed_with_the_call(tmp_path, mark):
     """Held by a process of another group, which is not ended."""
-    path = script(tmp_path / "claude", f"setsid sleep {mark} &", "exit 1")
+    sleeper = f"import os; os.setsid(); os.execlp('sleep', 'sleep', '{mark}')"
+    path = script(tmp_path / "claude", f'{sys.executable} -c "{sleeper}" &', "exit 1")
 
     async def work() -> None:
         before = len(list(Path("/proc/self/fd").iterdir()))

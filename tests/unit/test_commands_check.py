@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from claude_proxy.claude import cli
 from claude_proxy.commands import external, ports, systemctl, units
 from claude_proxy.commands.checks import account, host, key, service
 from claude_proxy.commands.checks.finding import FAIL, OK, WARN, Scene
@@ -102,6 +103,25 @@ def test_not_logged_in(desk, free_port):
 
 def test_no_cli(desk):
     assert check(desk, "--claude", "/none", "--port", "1", code=1)["CLI"].startswith("FAIL ")
+
+
+@pytest.mark.parametrize(
+    ("given", "start", "expected"),
+    [
+        (None, "/bin/true --claude=/a/claude", []),
+        (None, "/bin/true", [FAIL]),
+        ("/none", "/bin/true --claude=/a/claude", [FAIL]),
+    ],
+)
+def test_no_cli_is_none_here_unless_the_service_has_its_own(
+    tmp_path, monkeypatch, given, start, expected
+):
+    monkeypatch.setattr(cli, "bundled_path", lambda: None)
+    unit = tmp_path / "unit"
+    unit.write_text(f"[Service]\nExecStart={start}\n")
+    service = {"FragmentPath": str(unit), "LoadState": "loaded"}
+    one = scene(tmp_path, service=service, settings=Settings(claude=given))
+    assert levels(account.cli_here(one)) == expected
 
 
 def test_variables_that_override_the_login_are_named_and_not_shown(desk, free_port):

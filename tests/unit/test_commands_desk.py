@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 SYSTEMCTL = """#!/bin/sh
@@ -100,6 +102,18 @@ class Desk:
         assert done.returncode == code, done.stdout + done.stderr
         return done.stderr
 
+    def serve(self, start: str, *environment: str) -> None:
+        """As if somebody else had made a unit that starts so, and systemd had read it."""
+        self.units.mkdir(parents=True)
+        self.service.write_text(f"[Service]\nExecStart={start}\n")
+        variables = " ".join(environment)
+        self.answer(
+            "service",
+            f"LoadState=loaded\nActiveState=inactive\nUnitFileState=enabled\n"
+            f"FragmentPath={self.service}\nEnvironment={variables}",
+        )
+        self.answer("socket", "LoadState=loaded\nActiveState=active\nUnitFileState=enabled")
+
     def tree(self) -> dict[str, str]:
         """All regular files of the home, and what is in them."""
         return {
@@ -113,3 +127,49 @@ def test_the_desk_does_not_reach_into_the_real_home(tmp_path):
     assert Desk(tmp_path).say("key").startswith("sk-claude-proxy-")
     assert (tmp_path / "home/.local/state/claude-proxy/api-key").exists()
     assert os.fspath(tmp_path) != os.path.expanduser("~")  # noqa: PTH111 - compared as text
+
+
+@pytest.fixture
+def served(tmp_path) -> Desk:
+    """Its service has its settings from a file, its CLI from where nobody else looks."""
+    desk = Desk(tmp_path)
+    own = tmp_path / "own claude"
+    (desk.bin / "claude").rename(own)
+    config = tmp_path / "my config.toml"
+    config.write_text(f'claude = "{own}"\nport = 1\n')
+    desk.serve(f'/bin/true "--config={config}"', f'"PATH={desk.bin}"', "PROXY_API_KEY=sk-of-unit")
+    return desk
+
+
+def test_the_key_of_a_service_is_printed_wherever_it_has_it_from(served):
+    assert served.say("key") == "sk-of-unit\n"
+    assert served.say("--api-key", "sk-given", "key") == "sk-given\n"
+    key = served.home / "key"
+    key.write_text("sk-of-file\n")
+    (served.home.parent / "my config.toml").write_text(f'api-key-file = "{key}"\n')
+    served.answer("service", f"LoadState=loaded\nFragmentPath={served.service}")
+    assert served.say("key") == "sk-of-file\n"
+
+
+def test_the_cli_of_a_service_need_not_be_found_here(served):
+    own = served.home.parent / "own claude"
+    assert f"CLI       {own}, version 2.1.330" in served.say("status")
+    said = served.run("check").stdout
+    assert f"ok    CLI of the service: {own}, version 2.1.330" in said
+    assert "ok    login: logged in as max" in said
+    assert "warn  key: it stands in the unit, which others may read" in said
+    assert "sk-of-unit" not in said
+
+
+def test_a_service_that_simulates_needs_no_login(served):
+    (served.home.parent / "my config.toml").write_text("demo = true\n")
+    served.program("claude", CLAUDE)
+    served.answer("logged-in", "false")
+    assert "login     simulated" in served.say("status")
+    assert "login:" not in served.run("check").stdout
+
+
+def test_a_service_whose_settings_are_wrong_is_looked_at_all_the_same(served):
+    (served.home.parent / "my config.toml").write_text("nonsense = 1\n")
+    assert "own claude" not in served.say("status")
+    assert " CLI of the service: " in served.run("check").stdout

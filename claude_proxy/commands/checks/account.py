@@ -9,7 +9,7 @@ from pathlib import Path
 
 from claude_proxy.commands import claude_code, systemctl, units
 from claude_proxy.commands.checks.finding import FAIL, OK, WARN, Finding, Scene
-from claude_proxy.settings import OPTIONS, ConfigurationError
+from claude_proxy.settings import ConfigurationError
 
 # Those that lead Claude Code 2.1 to another account or provider than its own login; found among
 # the names that its program text asks for.
@@ -25,39 +25,35 @@ OVERRIDING = re.compile(
 )
 PROXY = re.compile(r"(https?|all)_proxy", re.IGNORECASE)
 LOGIN_PLACE = "CLAUDE_CONFIG_DIR"
-MANAGERS_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
 def cli_here(scene: Scene) -> Iterator[Finding]:
     try:
         found = claude_code.installed(scene.settings, scene.environ)
     except ConfigurationError as error:
-        yield Finding(FAIL, "CLI", str(error))
+        if scene.settings.claude is not None or not has_its_own(scene):
+            yield Finding(FAIL, "CLI", str(error))
         return
     yield Finding(OK, "CLI", f"{found.path}, version {found.version}")
 
 
-def of_service(scene: Scene) -> dict[str, str]:
-    """The variables that the service is started with."""
-    manager = scene.seen.manager
-    return (manager.environment() if manager else {}) | systemctl.unit_environment(
-        scene.seen.service
-    )
+def has_its_own(scene: Scene) -> bool:
+    """Whether the service has been told of a CLI that need not be found here."""
+    settings = scene.seen.settings(scene.home)
+    return settings is not None and settings.claude is not None
 
 
 def cli_of_service(scene: Scene) -> Iterator[Finding]:
-    """The same question with the service's own PATH and flags."""
-    command = scene.seen.command(scene.home)
-    if not command:
+    """The same question with the service's own PATH and settings."""
+    if not scene.seen.command(scene.home):
         return
-    environment = of_service(scene)
-    path = environment.get("PATH") or MANAGERS_PATH
-    known = {"HOME": scene.home, **environment, "PATH": path}
+    known = scene.seen.environment(scene.home)
     name = "CLI of the service"
     mend = "type `claude-proxy install` where `claude` is found"
+    if scene.seen.is_of_nix:
+        mend = "see my.ai.claudeProxy.claudePackage"
     try:
-        given = units.flags_of(command[1:]).get("--claude")
-        found = claude_code.examine(claude_code.find(given, known), known)
+        found = claude_code.installed(scene.seen.settings(scene.home) or scene.settings, known)
     except ConfigurationError as error:
         yield Finding(FAIL, name, str(error), mend)
         return
@@ -68,18 +64,21 @@ def cli_of_service(scene: Scene) -> Iterator[Finding]:
 
 
 def login(scene: Scene) -> Iterator[Finding]:
-    flags = units.flags_of(scene.seen.command(scene.home)[1:])
-    if scene.settings.demo or OPTIONS["demo"].flag in flags:
+    theirs = scene.seen.settings(scene.home)
+    if scene.settings.demo or (theirs is not None and theirs.demo):
         return
     try:
-        found = claude_code.installed(scene.settings, scene.environ)
+        found = claude_code.of_either(scene.settings, theirs, scene.environ)
     except ConfigurationError:
         return  # said already
     standing = claude_code.login(found, scene.environ)
     level = {True: OK, False: FAIL, None: WARN}[standing.logged_in]
     yield Finding(level, "login", claude_code.describe(standing))
-    theirs, ours = of_service(scene).get(LOGIN_PLACE), scene.environ.get(LOGIN_PLACE)
-    if scene.seen.is_managed and (theirs or "") != (ours or ""):
+    there, here = (
+        known.get(LOGIN_PLACE) or ""
+        for known in (scene.seen.environment(scene.home), scene.environ)
+    )
+    if scene.seen.is_managed and there != here:
         why = f"{LOGIN_PLACE} is not the same here and in the service, nor is the login then"
         yield Finding(WARN, "login of the service", why, "type `claude-proxy install`")
 
@@ -118,7 +117,8 @@ def overriding(environment: Mapping[str, str]) -> str:
 
 def proxies(scene: Scene) -> Iterator[Finding]:
     here = {name for name, value in scene.environ.items() if value and PROXY.fullmatch(name)}
-    theirs = {name for name, value in of_service(scene).items() if value and PROXY.fullmatch(name)}
+    served = scene.seen.environment(scene.home)
+    theirs = {name for name, value in served.items() if value and PROXY.fullmatch(name)}
     if not scene.seen.is_managed or here == theirs:
         return
     mend = f"{systemctl.shown('edit', units.SERVICE)} or ~/.config/environment.d"

@@ -26,6 +26,11 @@ def key_file(scene: Scene) -> Iterator[Finding]:
             yield Finding(FAIL, NAME, str(error))
             return
         yield from quality(given, "by a flag or PROXY_API_KEY")
+    served = scene.seen.settings(scene.home)
+    if served is not None and served.api_key is not None:
+        why = "it stands in the unit, which others may read"
+        yield Finding(WARN, NAME, why, "put it into a file, and LoadCredential=api-key:PATH there")
+        return
     for path in files(scene):
         yield from file_with_key(path)
 
