@@ -47,6 +47,19 @@ def script(path: Path, *lines: str) -> Path:
     return path
 
 
+def running(*words: str) -> dict[int, str]:
+    """Processes whose command line has one of these in it, and that line; a zombie has none."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (process / "cmdline").read_bytes().decode(errors="replace")
+        except OSError:  # it has ended
+            continue
+        if any(word in line for word in words):
+            found[int(process.name)] = line
+    return found
+
+
 def installation(place: Path, path: Path = FAKE, **environ: str) -> Installation:
     """Its processes run below ``place``."""
     environment = child_environment({"PATH": os.environ["PATH"], **environ}, retries=2)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import resource
 import secrets
@@ -17,7 +16,7 @@ import pytest
 from claude_proxy.claude import cli
 from claude_proxy.claude.cli import Cli, Login, examine, login, output_of
 from claude_proxy.settings import ConfigurationError
-from tests.unit.fake_cli import VERSION, run, script, until
+from tests.unit.fake_cli import VERSION, run, running, script, until
 
 ENVIRONMENT = {"PATH": os.environ["PATH"]}
 ANSWER = f"echo '{VERSION} (Claude Code)'"
@@ -58,19 +57,6 @@ WRAPPERS = pytest.mark.parametrize(
 )
 
 
-def alive(path: Path, mark: str) -> list[str]:
-    """Command lines that name either; those of zombies are empty."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            line = (process / "cmdline").read_bytes().decode(errors="replace")
-        except OSError:  # it has ended
-            continue
-        if mark in line or str(path) in line:
-            found.append(line)
-    return found
-
-
 @WRAPPERS
 def test_a_wrapper_around_what_hangs_is_given_up_and_leaves_nothing(
     hanging, mark, monkeypatch, sleeper, more
@@ -83,7 +69,7 @@ def test_a_wrapper_around_what_hangs_is_given_up_and_leaves_nothing(
         async with asyncio.timeout(20):
             with pytest.raises(ConfigurationError, match=r"does not run: no answer to --version$"):
                 await examine(path, ENVIRONMENT)
-        await until(lambda: not alive(path, mark))
+        await until(lambda: not running(mark, str(path)))
 
     run(work)
 
@@ -97,13 +83,15 @@ def test_who_waits_no_longer_leaves_nothing(hanging, mark, started, sleeper, mor
             output_of(path, "--version", environment=ENVIRONMENT, limit=300.0)
         )
         await until(lambda: "transport" in asking.get_stack()[0].f_locals)
-        await until(lambda: any(f"sleep\0{mark}" in one for one in alive(path, mark)))
+        await until(
+            lambda: any(f"sleep\0{mark}" in one for one in running(mark, str(path)).values())
+        )
         assert started.exists()
         asking.cancel()
         async with asyncio.timeout(20):
             with pytest.raises(asyncio.CancelledError):
                 await asking
-        await until(lambda: not alive(path, mark))
+        await until(lambda: not running(mark, str(path)))
 
     run(work)
 
@@ -115,7 +103,7 @@ def test_a_login_that_hangs_is_unknown(hanging, mark, monkeypatch):
     async def work() -> None:
         async with asyncio.timeout(20):
             assert await login(Cli(path, VERSION), ENVIRONMENT) == Login(None)
-        await until(lambda: not alive(path, mark))
+        await until(lambda: not running(mark, str(path)))
 
     run(work)
 
@@ -126,7 +114,7 @@ def test_what_a_wrapper_has_put_aside_ends_with_it(hanging, mark):
 
     async def work() -> None:
         assert await examine(path, ENVIRONMENT) == Cli(path, VERSION)
-        await until(lambda: not alive(path, mark))
+        await until(lambda: not running(mark, str(path)))
 
     run(work)
 
@@ -165,10 +153,8 @@ def test_a_run_whose_pipe_outlives_it_is_closed_with_the_call(tmp_path, mark):
         with pytest.raises(TimeoutError):
             await output_of(path, environment=ENVIRONMENT, limit=0.5)
         assert len(list(Path("/proc/self/fd").iterdir())) == before
-        for process in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                if mark in (process / "cmdline").read_bytes().decode(errors="replace"):
-                    os.kill(int(process.name), signal.SIGKILL)
-        await until(lambda: not alive(path, mark))
+        for pid in running(mark):
+            os.kill(pid, signal.SIGKILL)
+        await until(lambda: not running(mark, str(path)))
 
     run(work)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from claude_proxy.commands.checks.finding import FAIL, OK, WARN, Scene
 from claude_proxy.commands.seen import Seen
 from claude_proxy.listeners import Place
 from claude_proxy.settings import Settings
+from tests.unit.fake_cli import running
 from tests.unit.test_commands_desk import Desk
 
 
@@ -335,8 +335,7 @@ def test_a_program_that_never_ends_is_given_up(tmp_path):
     path.chmod(0o755)
     done = external.run([str(path)], os.environ, limit=0.2)
     assert (done.code, done.output) == (None, "")
-    left = subprocess.run(["pgrep", "-f", str(path)], capture_output=True, check=False)
-    assert left.stdout == b""
+    assert running(str(path)) == {}
 
 
 def test_a_program_that_is_not_there(tmp_path):
