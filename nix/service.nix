@@ -1,0 +1,121 @@
+# What the options come to, wherever they are set: the units, and what is wrong with them.
+{
+  lib,
+  pkgs,
+  cfg,
+}:
+let
+  here = "my.ai.claudeProxy";
+
+  # Whether nixpkgs lets it be used: an unfree package throws as soon as it is looked at.
+  allowed = package: (builtins.tryEval "${package}").success;
+  claude =
+    if cfg.claudePackage == null || !allowed cfg.claudePackage then null else cfg.claudePackage;
+
+  host = if cfg.host == "localhost" then "127.0.0.1" else cfg.host;
+  address = if lib.hasInfix ":" host then "[${host}]" else host;
+  isNumeric =
+    builtins.match "[0-9]+[.][0-9]+[.][0-9]+[.][0-9]+|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*" host != null;
+  isLoopback = lib.hasPrefix "127." host || host == "::1";
+
+  configFile = (pkgs.formats.toml { }).generate "claude-proxy.toml" (
+    lib.filterAttrs (_: value: value != null) (
+      cfg.settings
+      // {
+        inherit (cfg) host port model;
+        idle-exit = cfg.idleExit;
+        inherit (cfg) spares;
+        max-concurrency = cfg.maxConcurrency;
+        keep-alive = cfg.keepAlive;
+        log-level = cfg.logLevel;
+        model-alias = cfg.modelAliases;
+      }
+    )
+  );
+
+  # Where a user's programs are: by home-manager, by NixOS, by hand. The user manager's own PATH has
+  # next to nothing of it on NixOS.
+  path = [
+    "%h/.nix-profile/bin"
+    "/etc/profiles/per-user/%u/bin"
+    "%h/.local/state/nix/profile/bin"
+    "%h/.local/bin"
+    "/run/current-system/sw/bin"
+    "/usr/local/bin"
+    "/usr/bin"
+    "/bin"
+  ];
+in
+{
+  inherit configFile;
+
+  units = (import ./units.nix).units {
+    program = lib.getExe cfg.package;
+    arguments = [
+      "--config=${configFile}"
+    ]
+    ++ lib.optional (claude != null) "--claude=${lib.getExe claude}"
+    ++ cfg.extraArgs;
+    environment =
+      lib.optionalAttrs (cfg.apiKey != null) { PROXY_API_KEY = cfg.apiKey; } // cfg.environment;
+    path = lib.optional (claude != null) "${lib.getBin claude}/bin" ++ path;
+    credential = cfg.apiKeyFile;
+    inherit (cfg) sandbox socketActivation;
+    listen = [ "${address}:${toString cfg.port}" ];
+  };
+
+  values = {
+    baseUrl = "http://${
+      if host == "0.0.0.0" then
+        "127.0.0.1"
+      else if host == "::" then
+        "[::1]"
+      else
+        address
+    }:${toString cfg.port}/v1";
+    keyCommand = "${lib.getExe cfg.package} key";
+  };
+
+  assertions = [
+    {
+      assertion = cfg.apiKey == null || cfg.apiKeyFile == null;
+      message = "${here}: set apiKey or apiKeyFile, not both.";
+    }
+    {
+      assertion = cfg.claudePackage == null || claude != null;
+      message = ''
+        ${here}.claudePackage: Claude Code is unfree, and this nixpkgs does not allow it. Either allow it,
+          nixpkgs.config.allowUnfreePredicate = pkg: builtins.elem (lib.getName pkg) [ "claude-code" ];
+        or take the `claude` that is installed by other means,
+          ${here}.claudePackage = null;
+      '';
+    }
+    {
+      assertion = cfg.socketActivation -> isNumeric;
+      message = "${here}.host: systemd looks no names up, so with socketActivation it must be an address, not “${cfg.host}”.";
+    }
+    {
+      assertion = cfg.socketActivation -> cfg.settings.listen == null;
+      message = "${here}.settings.listen: with socketActivation systemd's socket listens; set host and port, or socketActivation = false.";
+    }
+    {
+      assertion = cfg.port != 0;
+      message = "${here}.port: clients must know it, so it cannot be 0.";
+    }
+    {
+      assertion = !(cfg.environment ? PROXY_API_KEY);
+      message = "${here}.environment: the key is no variable; set apiKeyFile (or apiKey).";
+    }
+    {
+      assertion = !(lib.any (lib.hasPrefix "--api-key") cfg.extraArgs);
+      message = "${here}.extraArgs: everybody can read arguments; set apiKeyFile.";
+    }
+  ];
+
+  warnings =
+    lib.optional (cfg.apiKey != null)
+      "${here}.apiKey stands in the Nix store, where everybody on this machine can read it; apiKeyFile keeps it out."
+    ++ lib.optional (
+      !isLoopback
+    ) "${here}.host: others can reach ${address}:${toString cfg.port}; the key alone protects it.";
+}
