@@ -20,6 +20,9 @@ from claude_proxy.directories import state_directory
 from claude_proxy.settings import ConfigurationError, Settings
 
 CREDENTIAL = "api-key"
+# What units say with SetCredential= for the case that the file of LoadCredential= is not there,
+# of which systemd alone would know. No key: it holds a blank.
+NO_FILE = "no file"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -44,7 +47,7 @@ def load_api_key(settings: Settings, environ: Mapping[str, str]) -> ApiKey:
         if directory := environ.get("CREDENTIALS_DIRECTORY"):
             credential = Path(directory) / CREDENTIAL
             if credential.exists():
-                return read_key(credential)
+                return read_credential(credential)
         return kept_key(state_directory(environ) / CREDENTIAL)
     except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: there is no home directory
         reason = getattr(error, "strerror", None) or error
@@ -65,6 +68,14 @@ def read_key(path: Path) -> ApiKey:
         raise ConfigurationError(f"cannot read the key file {path}: {reason}") from None
     lines = text.splitlines()
     return ApiKey(checked(lines[0].strip() if lines else "", f"the key in {path}"), str(path))
+
+
+def read_credential(path: Path) -> ApiKey:
+    if small_file.read(path).strip() == NO_FILE.encode():
+        raise ConfigurationError(
+            f"the key file that the unit's LoadCredential={path.name}:... names is not there"
+        )
+    return read_key(path)
 
 
 def kept_key(path: Path) -> ApiKey:

@@ -26,6 +26,8 @@ FAREWELL = 2.0
 # An open connection without a request may have one on its way to us.
 LINGER = 0.5
 LINGER_INTERVAL = 0.02
+# One of which a part has come gets that long for the rest; whoever connects meanwhile waits for it.
+HALF_SENT = 3.0
 
 
 class Server(uvicorn.Server):
@@ -59,7 +61,9 @@ class Server(uvicorn.Server):
 
     @property
     def busy(self) -> bool:
-        return bool(self.server_state.tasks)
+        """Whether there is a request, or a part of one."""
+        connections = self.server_state.connections
+        return bool(self.server_state.tasks) or not all(map(is_quiet, connections))
 
     @property
     def requests(self) -> int:
@@ -138,9 +142,11 @@ class Server(uvicorn.Server):
         """
         loop = asyncio.get_running_loop()
         quiet_since: dict[Any, float] = {}
+        patience = loop.time() + HALF_SENT
         while not self.force_exit:
             now = loop.time()
-            quiet = [each for each in self.server_state.connections if is_quiet(each)]
+            settled_if = is_quiet if now < patience else is_answered
+            quiet = [each for each in self.server_state.connections if settled_if(each)]
             quiet_since = {each: quiet_since.get(each, now) for each in quiet}
             settled = sum(now - since >= LINGER for since in quiet_since.values())
             if settled == len(self.server_state.connections):
@@ -152,12 +158,15 @@ class Server(uvicorn.Server):
         return [getattr(each, "cycle", None) for each in self.server_state.connections]
 
 
+def is_answered(connection: Any) -> bool:
+    """Whether it has no request that has come."""
+    cycle = getattr(connection, "cycle", None)
+    return cycle is None or cycle.response_complete
+
+
 def is_quiet(connection: Any) -> bool:
     """Whether it has no request, not even a part of one. h11's ``trailing_data``: what has come
     and was not understood yet.
     """
-    cycle = getattr(connection, "cycle", None)
-    if cycle is not None and not cycle.response_complete:
-        return False
     parser = getattr(connection, "conn", None)
-    return parser is None or not parser.trailing_data[0]
+    return is_answered(connection) and (parser is None or not parser.trailing_data[0])

@@ -139,7 +139,16 @@ in
         ExecStart = [ (commandLine program arguments) ];
         Environment = [ (builtins.toJSON "PATH=${concatStringsSep ":" path}") ] ++ assignments environment;
       }
-      // (if credential == null then { } else { LoadCredential = [ "api-key:${literal credential}" ]; });
+      // (
+        if credential == null then
+          { }
+        else
+          {
+            LoadCredential = [ "api-key:${literal credential}" ];
+            # Taken where that file is not there: the program then says so.
+            SetCredential = [ "api-key:no file" ];
+          }
+      );
       # What makes systemd's sockets like those that the program opens itself.
       ofSix = builtins.any (address: match "[[].*" address != null) listen;
       comesLate = builtins.any (

@@ -29,6 +29,7 @@ CHECKS: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
     service.addresses,
     host.systemd_version,
     host.user_namespaces,
+    host.links,
     host.linger,
     host.journal,
 )

@@ -16,7 +16,15 @@ from pathlib import Path
 from claude_proxy import __version__
 from claude_proxy.api_key import read_key
 from claude_proxy.command_line import Invocation
-from claude_proxy.commands import claude_code, ports, program, systemctl, unit_files, units
+from claude_proxy.commands import (
+    claude_code,
+    ports,
+    program,
+    sandbox,
+    systemctl,
+    unit_files,
+    units,
+)
 from claude_proxy.commands.external import say
 from claude_proxy.commands.systemctl import Manager, shown
 from claude_proxy.directories import NAME, state_directory
@@ -29,7 +37,7 @@ KEY_FILE = "--api-key-file="
 # --claude may be a name on PATH, too.
 PATHS = frozenset({"--config", "--claude", "--api-key-file"})
 # A different place of the CLI's login, and no secret.
-PASSED_ON = "CLAUDE_CONFIG_DIR"
+PASSED_ON = sandbox.LOGIN_PLACE
 # A restart waits until running answers have ended.
 FAREWELL = 60.0
 BOTH = (units.SERVICE, units.SOCKET)
@@ -79,7 +87,7 @@ def planned(asked: Invocation, environ: Mapping[str, str], manager: Manager | No
     folder = unit_files.directory(environ)
     service, socket = folder / units.SERVICE, folder / units.SOCKET
     refuse_foreign([service, socket], manager)
-    if manager is not None and manager.unit_path and str(folder) not in manager.unit_path:
+    if manager is not None and not unit_files.is_searched(folder, manager):
         raise ConfigurationError(
             f"systemd does not look for units in {folder}; XDG_CONFIG_HOME is another one there"
         )
@@ -116,12 +124,7 @@ def service_command(asked: Invocation, environ: Mapping[str, str], cli: Path) ->
     if any(flag.startswith(KEY_FILE) for flag in asked.flags):
         credential = Path(asked.settings.api_key_file or "").expanduser().absolute()
         read_key(credential)  # says now what the service would fail of
-    home_directory = Path(home["HOME"]).absolute()
-    writable = [
-        path
-        for name in ("STATE_DIRECTORY", PASSED_ON)
-        if name in variables and home_directory not in (path := Path(variables[name])).parents
-    ]
+    writable = list(sandbox.outside({**environ, **home, **variables}).values())
     return units.Command(words, passed_on(asked.flags), variables, credential, writable)
 
 

@@ -19,7 +19,7 @@ LONGEST = 200
 def last(count: int, environ: Mapping[str, str]) -> list[str] | None:
     """Oldest first; None when the journal did not answer."""
     words = ["journalctl", "--user", f"--unit={units.SERVICE}", "--priority=warning"]
-    words += [f"--lines={count}", "--output=json", "--no-pager", "--quiet"]
+    words += [f"--lines={count}", "--output=json", "--no-pager", "--quiet", "--all"]
     done = external.run(words, environ)
     if not done.went_well:
         return None
@@ -41,7 +41,7 @@ def line_of(text: str) -> str | None:
 
 
 def plain(value: object) -> str:
-    """What is no text comes as a list of bytes, or as null when it is too long."""
+    """What is no text comes as a list of bytes."""
     if isinstance(value, list) and all(isinstance(each, int) for each in value):
         value = bytes(each & 0xFF for each in value).decode("utf-8", "backslashreplace")
     text = " ".join(str(value or "").split())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from claude_proxy.api_key import ApiKey, load_api_key, read_key
 from claude_proxy.command_line import Invocation
-from claude_proxy.commands import seen
+from claude_proxy.commands import seen, unit_text
 
 
 def run(asked: Invocation, environ: Mapping[str, str]) -> int:
@@ -25,6 +25,9 @@ def key_of(asked: Invocation, environ: Mapping[str, str]) -> ApiKey:
     served = now.settings(home)
     if served is not None and (served.api_key or served.api_key_file):
         return load_api_key(served, environ)
-    if credential := now.credential(home):
+    credential, in_unit = now.credential(home), unit_text.key_in(now.unit_text)
+    if in_unit and not (credential and credential.exists()):
+        return ApiKey(in_unit, "the unit")
+    if credential:
         return read_key(credential)
     return load_api_key(asked.settings, environ)

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from claude_proxy.command_line import load
-from claude_proxy.commands import systemctl, unit_files, units
+from claude_proxy.commands import systemctl, unit_files, unit_text, units
 from claude_proxy.commands.health import Health, ask
 from claude_proxy.commands.systemctl import Manager
 from claude_proxy.listeners import Place, places
@@ -31,11 +31,14 @@ NOT_SET = frozenset({"[not set]", "infinity", str(2**64 - 1)})
 
 @dataclass(frozen=True)  # without slots: the text is asked for once
 class Seen:
-    """``service`` and ``socket`` are the units' properties; empty without a user manager."""
+    """``service`` and ``socket`` are the units' properties; empty without a user manager.
+    ``unread``: then, the text of the service's file.
+    """
 
     manager: Manager | None
     service: Mapping[str, str] = field(default_factory=dict)
     socket: Mapping[str, str] = field(default_factory=dict)
+    unread: str = ""
 
     @property
     def is_managed(self) -> bool:
@@ -73,16 +76,18 @@ class Seen:
     @cached_property
     def unit_text(self) -> str:
         """Of the service with its drop-ins; empty when there is none."""
-        return self.manager.text(units.SERVICE) if self.manager and self.is_managed else ""
+        if self.manager is None:
+            return self.unread
+        return self.manager.text(units.SERVICE) if self.is_managed else ""
 
     def credential(self, home: str) -> Path | None:
         """The file that the service gets its key from."""
-        found = units.credential_of(self.unit_text, home)
+        found = unit_text.credential_of(self.unit_text, home)
         return Path(found) if found else None
 
     def command(self, home: str) -> list[str]:
         """The words that the service runs; empty when they cannot be told."""
-        return units.words_of(self.unit_text, home)
+        return unit_text.words_of(self.unit_text, home)
 
     @property
     def is_of_nix(self) -> bool:
@@ -90,10 +95,18 @@ class Seen:
         fragment = self.service.get("FragmentPath", "")
         return os.path.realpath(fragment).startswith(unit_files.NIX_STORE)
 
+    def variables(self, home: str) -> dict[str, str]:
+        """Those that the service's own unit sets; the values may be secrets."""
+        found = unit_text.variables_of(self.unit_text, home)
+        found |= systemctl.unit_environment(self.service)
+        for path in unit_text.environment_files(self.unit_text, home):
+            found |= unit_text.variables_in(unit_files.text_of(path) or "")
+        return found
+
     def environment(self, home: str) -> dict[str, str]:
-        """The variables that the service is started with."""
+        """All variables that the service is started with."""
         given = self.manager.environment() if self.manager else {}
-        given |= systemctl.unit_environment(self.service)
+        given |= self.variables(home)
         return {"HOME": home, **given, "PATH": given.get("PATH") or MANAGERS_PATH}
 
     def settings(self, home: str) -> Settings | None:
@@ -108,7 +121,7 @@ class Seen:
 def look(environ: Mapping[str, str]) -> Seen:
     manager = systemctl.reached(environ)
     if manager is None:
-        return Seen(None)
+        return Seen(None, unread=unit_files.on_disk(environ))
     return Seen(
         manager,
         manager.show(units.SERVICE, *COMMON, *OF_SERVICE),

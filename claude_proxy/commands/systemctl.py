@@ -24,7 +24,7 @@ class Manager:
 
     def __init__(self, environ: Mapping[str, str], properties: Mapping[str, str]) -> None:
         self._environ = environ
-        self.unit_path = properties.get("UnitPath", "").split()
+        self.unit_path = split(properties.get("UnitPath", ""))
         found = re.search(r"\d+", properties.get("Version", ""))
         self.version = int(found[0]) if found else 0
 
@@ -93,10 +93,14 @@ def addresses(socket: Mapping[str, str]) -> list[str]:
     return [line.removesuffix(" (Stream)") for line in socket.get("Listen", "").splitlines()]
 
 
+def split(value: str) -> list[str]:
+    """The words of a property that is a list."""
+    return [BARE.sub(r"\1", word) for word in WORD.findall(value)]
+
+
 def unit_environment(properties: Mapping[str, str]) -> dict[str, str]:
     """The ``Environment=`` of a unit, from the property of that name."""
-    words = WORD.findall(properties.get("Environment", ""))
-    return assignments([BARE.sub(r"\1", word) for word in words])
+    return assignments(split(properties.get("Environment", "")))
 
 
 def user_name() -> str:

@@ -44,10 +44,12 @@ def run(asked: Invocation, environ: Mapping[str, str]) -> int:
 
 
 def remove(ours: list[Path], manager: Manager | None, asked: Invocation) -> None:
-    names = [path.name for path in ours]
+    names = [path.name for path in ours if not (manager and unit_files.elsewhere(path, manager))]
     tense = ("would run", "would remove") if asked.dry_run else ("ran", "removed")
     if manager is None:
         say("no user manager here: what runs, runs on until the last logout")
+    elif not names:
+        say("systemd has its units of these names from elsewhere: they are left alone")
     else:
         stop = ["disable", "--now", *names]
         if not asked.dry_run:
@@ -60,7 +62,8 @@ def remove(ours: list[Path], manager: Manager | None, asked: Invocation) -> None
     if manager is not None:
         if not asked.dry_run:
             manager.do("daemon-reload")
-            manager.forget_failures(*names)
+            if names:  # none would mean all
+                manager.forget_failures(*names)
         say(f"{tense[0]} {shown('daemon-reload')}")
 
 

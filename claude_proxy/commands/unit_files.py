@@ -45,6 +45,15 @@ def text_of(path: Path) -> str | None:
         return None
 
 
+def on_disk(environ: Mapping[str, str]) -> str:
+    """The service's file and drop-ins of this user's own, for when no manager can be asked."""
+    with suppress(RuntimeError):  # there is no home directory
+        path = directory(environ) / units.SERVICE
+        parts = [path, *sorted(path.with_name(f"{path.name}.d").glob("*.conf"))]
+        return "\n".join(text_of(part) or "" for part in parts if path.exists())
+    return ""
+
+
 def is_ours(path: Path) -> bool:
     return obstacle(path) is None and text_of(path) is not None
 
@@ -64,6 +73,12 @@ def obstacle(path: Path) -> str | None:
             "change it by hand"
         )
     return None
+
+
+def is_searched(folder: Path, manager: Manager) -> bool:
+    """Whether systemd looks for units in it, by whichever name."""
+    known = {os.path.realpath(path) for path in manager.unit_path}
+    return not known or os.path.realpath(folder) in known
 
 
 def elsewhere(path: Path, manager: Manager) -> str | None:

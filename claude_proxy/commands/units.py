@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from claude_proxy.api_key import CREDENTIAL as CREDENTIAL_NAME
+from claude_proxy.api_key import NO_FILE
+from claude_proxy.commands import unit_text
 from claude_proxy.listeners import Place, bracketed
 from claude_proxy.settings import FLAGS, OPTIONS, ConfigurationError
 
@@ -19,7 +21,9 @@ SERVICE = "claude-proxy.service"
 SOCKET = "claude-proxy.socket"
 BOTH = "'claude-proxy.*'"  # as a pattern, quoted for a shell
 MARK = "# Written by claude-proxy install "
-CREDENTIAL = "LoadCredential=api-key:"
+CREDENTIAL = f"LoadCredential={CREDENTIAL_NAME}:"
+# Taken where that file is not there: the program then says so, which systemd would not to clients.
+OTHERWISE = f"SetCredential={CREDENTIAL_NAME}:{NO_FILE}"
 # What stands in the shipped units for what is written anew.
 OWN_PATH = re.compile(r'Environment="?PATH=')
 OUR_RUNTIME = "%t/"
@@ -71,33 +75,6 @@ def assignment(name: str, value: str) -> str:
     return f"Environment={quoted(f'{name}={value}')}"
 
 
-def words_of(text: str, home: str = "%h") -> list[str]:
-    """The words of a unit's ``ExecStart=``, the last one that is not empty; none without one."""
-    found = re.findall(r"^ExecStart=(.+)$", text, re.MULTILINE)
-    if not found:
-        return []
-    try:
-        words = shlex.split(found[-1])
-    except ValueError:  # an open quotation mark
-        return []
-    return [expanded(word, home).replace("$$", "$") for word in words]
-
-
-def credential_of(text: str, home: str = "%h") -> str | None:
-    """The file that the key is loaded from; an empty ``LoadCredential=`` takes it back."""
-    found = None
-    for value in re.findall(r"^LoadCredential=(.*)$", text, re.MULTILINE):
-        name, _, path = value.partition(":")
-        if name in ("", "api-key"):
-            found = expanded(path, home) or None
-    return found
-
-
-def expanded(text: str, home: str) -> str:
-    """Those of systemd's specifiers that stand in units of this program's."""
-    return re.sub(r"%[%h]", lambda it: "%" if it[0] == "%%" else home, text)
-
-
 def flags_of(words: Sequence[str]) -> dict[str, str]:
     """The flags among a command's words and their values; of one given twice, the last."""
     options = {option.flag: option for option in OPTIONS.values()}
@@ -120,7 +97,7 @@ def as_words(flags: Mapping[str, str]) -> list[str]:
 
 def service(shipped: str, version: str, command: Command) -> str:
     """Flags of the shipped unit stay unless they are given anew. Raises ConfigurationError."""
-    kept = flags_of(words_of(shipped)[1:])
+    kept = flags_of(unit_text.words_of(shipped)[1:])
     for flag in command.flags:
         kept.pop(flag.partition("=")[0], None)
     line = command_line([*command.program, *as_words(kept), *command.flags])
@@ -128,7 +105,7 @@ def service(shipped: str, version: str, command: Command) -> str:
     own = [assignment(name, value) for name, value in command.environment.items()]
     own += [f"ReadWritePaths={quoted(f'-{path}')}" for path in command.writable]
     if command.credential is not None:
-        own.append(CREDENTIAL + literal(str(command.credential)))
+        own += [CREDENTIAL + literal(str(command.credential)), OTHERWISE]
     lines = [mark(version, SERVICE)]
     for each in shipped.splitlines():
         if each.startswith("ExecStart="):
@@ -136,7 +113,7 @@ def service(shipped: str, version: str, command: Command) -> str:
         elif OWN_PATH.match(each):
             lines += own
         # What stands later would win.
-        elif not (command.credential and each.startswith(CREDENTIAL)):
+        elif not (command.credential and each.startswith((CREDENTIAL, OTHERWISE))):
             lines.append(each)
     if lines.count(start) != 1 or lines.count(own[0]) != 1:
         raise ConfigurationError(f"the shipped {SERVICE} has not one ExecStart= and one PATH")

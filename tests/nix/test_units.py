@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from claude_proxy.commands import units
+from claude_proxy.commands import unit_text, units
 from claude_proxy.listeners import Place
 from tests.nix.evaluation import ROOT, Refused, evaluate, needs_nix, run
 
@@ -17,7 +17,7 @@ pytestmark = needs_nix
 SHIPPED = ROOT / "systemd"
 SERVICE, SOCKET, DROP_IN = "claude-proxy.service", "claude-proxy.socket", "no-sandbox.conf"
 PROGRAM = "/nix/store/x/bin/claude-proxy"
-OWN = {"ExecStart", "Environment", "LoadCredential"}
+OWN = {"ExecStart", "Environment", "LoadCredential", "SetCredential"}
 
 Unit = dict[str, dict[str, list[str]]]
 
@@ -114,8 +114,9 @@ def test_it_is_what_install_writes():
     for name in ("ExecStart", "Environment"):
         words = [[shlex.split(value) for value in unit["Service"][name]] for unit in (here, there)]
         assert words[0] == words[1]
-    assert here["Service"]["LoadCredential"] == there["Service"]["LoadCredential"]
-    assert units.words_of(f"ExecStart={here['Service']['ExecStart'][0]}") == [
+    for name in ("LoadCredential", "SetCredential"):
+        assert here["Service"][name] == there["Service"][name]
+    assert unit_text.words_of(f"ExecStart={here['Service']['ExecStart'][0]}") == [
         *(PROGRAM, "--config=/etc/a b%.toml", "--idle-exit=0")
     ]
 

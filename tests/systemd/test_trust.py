@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.lab import wait_until
-from tests.systemd.service import HOME, KEY, NAME, SOCKET, UNITS, ask, systemctl
+from tests.systemd.service import HOME, KEY, NAME, ROOT, SOCKET, UNITS, ask, systemctl
 
 # What `systemd-analyze security` may say, at most; README has what is left open.
 EXPOSURE = 2.0
@@ -44,10 +45,58 @@ def test_the_key_is_a_credential_that_the_cli_does_not_see(service):
     key.unlink()
 
 
+def test_a_key_file_that_is_not_there_is_no_restart_loop(service):
+    """As `claude-proxy install` and Nix write it: the clients hear of it, and once it is there,
+    the next connection is enough.
+    """
+    key = HOME / "key"
+    del service.environment["PROXY_API_KEY"]
+    service.edit("LoadCredential=api-key:%h/key", "SetCredential=api-key:no file")
+    service.start()
+    for _ in range(2):
+        with service.client(key="sk-late") as client:
+            refused = ask(client, "hello")
+        assert refused.status_code == 503
+        assert "LoadCredential=api-key:... names is not there" in refused.json()["error"]["message"]
+        service.wait_for_state("failed")
+    assert service.show("NRestarts") == "0"
+    assert service.show("ExecMainStatus") == "78"
+    assert service.show("ActiveState", SOCKET) == "active"
+    key.write_text("sk-late\n")
+    with service.client(key="sk-late") as client:
+        assert ask(client, "[simulate text=ok]").status_code == 200
+    key.unlink()
+
+
+def test_a_credential_that_systemd_cannot_load_is_not_tried_again_and_again(service):
+    """Without the second line it is systemd that fails."""
+    service.edit("LoadCredential=api-key:%h/none")
+    with pytest.raises(AssertionError, match="failed"):
+        service.start(NAME)
+    service.wait_for_state("failed")
+    assert service.show("ExecMainStatus") == "243"
+    assert service.show("NRestarts") == "0"
+
+
 def test_the_cli_keeps_its_own_files(service):
     service.start()
     assert ask(service.client(), "[simulate text=ok]").status_code == 200
     assert wait_until((HOME / ".claude.json").exists)
+
+
+def test_the_cli_may_renew_its_login(service):
+    """As it does: a new file, moved over the old one, in ~/.claude and in the home itself."""
+    places = (HOME / ".claude" / ".credentials.json", HOME / ".claude.json")
+    places[0].parent.mkdir()
+    steps = []
+    for place in places:
+        place.write_text("old")
+        steps += [f"echo new > {place}.new", f"mv {place}.new {place}"]
+    fake = ROOT / "tests" / "fakes" / "claude"
+    service.run_instead(f'set -e; {"; ".join(steps)}; exec {sys.executable} {fake} "$@"')
+    service.start()
+    assert ask(service.client(), "hello").status_code == 200
+    assert [place.read_text() for place in places] == ["new\n", "new\n"]
 
 
 def test_the_shell_and_the_service_have_the_same_made_key(service):

@@ -17,6 +17,7 @@ from claude_proxy.commands.checks.finding import FAIL, OK, WARN, Scene
 from claude_proxy.commands.seen import Seen
 from claude_proxy.listeners import Place
 from claude_proxy.settings import Settings
+from tests.unit.answering import answering
 from tests.unit.fake_cli import running
 from tests.unit.test_commands_desk import Desk
 
@@ -346,3 +347,25 @@ def test_the_environment_of_a_unit_is_read_as_systemctl_quotes_it():
     text = r"""PATH=/a:/b "X=two \$words \\ \"" EMPTY="""
     found = systemctl.unit_environment({"Environment": text})
     assert found == {"PATH": "/a:/b", "X": 'two $words \\ "', "EMPTY": ""}
+
+
+def test_a_port_that_a_daemon_of_another_start_has_is_taken(desk):
+    """It answers, and still the service's socket cannot have that port."""
+    desk.serve("/bin/true")
+    desk.answer("socket", "LoadState=loaded\nActiveState=failed\nResult=resources")
+    with answering() as other:
+        port = other.server_address[1]
+        said = desk.run("--port", str(port), "check").stdout
+    assert f"FAIL  addresses: 127.0.0.1:{port} is taken by " in said
+
+
+def test_a_program_below_tmp_that_runs_is_visible(tmp_path):
+    program = tmp_path / "program"
+    program.write_text("")
+    program.chmod(0o755)
+    unit = tmp_path / "unit"
+    unit.write_text(f"[Service]\nExecStart=-{program}\n")
+    states = {"FragmentPath": str(unit), "LoadState": "loaded", "PrivateTmp": "yes"}
+    for state, level in (("active", OK), ("inactive", FAIL)):
+        one = scene(tmp_path, service={**states, "ActiveState": state})
+        assert levels(service.program_of_service(one)) == [level]

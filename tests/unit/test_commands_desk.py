@@ -130,6 +130,11 @@ def test_the_desk_does_not_reach_into_the_real_home(tmp_path):
 
 
 @pytest.fixture
+def desk(tmp_path) -> Desk:
+    return Desk(tmp_path)
+
+
+@pytest.fixture
 def served(tmp_path) -> Desk:
     """Its service has its settings from a file, its CLI from where nobody else looks."""
     desk = Desk(tmp_path)
@@ -149,6 +154,47 @@ def test_the_key_of_a_service_is_printed_wherever_it_has_it_from(served):
     (served.home.parent / "my config.toml").write_text(f'api-key-file = "{key}"\n')
     served.answer("service", f"LoadState=loaded\nFragmentPath={served.service}")
     assert served.say("key") == "sk-of-file\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "key"),
+    [
+        ("SetCredential=api-key:sk-set", "sk-set"),
+        ("LoadCredential=api-key:%h/none\nSetCredential=api-key:sk-set", "sk-set"),
+        ("LoadCredential=api-key:%h/key\nSetCredential=api-key:sk-set", "sk-file"),
+        ("LoadCredential=api-key:%h/key\nSetCredential=api-key:no file", "sk-file"),
+        ("EnvironmentFile=%h/variables", "sk-variables"),
+        ('Environment="PROXY_API_KEY=sk-text"', "sk-text"),
+    ],
+)
+@pytest.mark.parametrize("manager", ["", "there"])
+def test_the_key_is_found_where_the_unit_has_it(desk, lines, key, manager):
+    """Also where no manager can be asked, as from cron: then by the unit's own files."""
+    desk.serve("/bin/true")
+    folder = desk.units / "claude-proxy.service.d"
+    desk.service.write_text(f"{desk.service.read_text()}{lines}\n" if manager else "[Service]\n")
+    folder.mkdir()
+    (folder / "a.conf").write_text(f"[Service]\nExecStart=/bin/true\n{lines}\n")
+    (desk.home / "key").write_text("sk-file\n")
+    (desk.home / "variables").write_text("# mine\nPROXY_API_KEY='sk-variables'\n")
+    runtime = str(desk.home) if manager else ""
+    assert desk.say("key", XDG_RUNTIME_DIR=runtime) == f"{key}\n"
+    assert not (desk.home / ".local").exists()
+
+
+def test_a_key_file_that_is_gone_is_said_to_be(desk):
+    desk.serve("/bin/true")
+    desk.service.write_text("[Service]\nLoadCredential=api-key:%h/gone\n")
+    assert f"{desk.home}/gone: No such file" in desk.complaint("key")
+
+
+def test_variables_from_a_file_of_the_units_are_seen(desk):
+    desk.serve("/bin/true")
+    desk.service.write_text("[Service]\nExecStart=/bin/true\nEnvironmentFile=%h/variables\n")
+    (desk.home / "variables").write_text("ANTHROPIC_API_KEY=sk-very-secret\n")
+    said = desk.run("check").stdout
+    assert "warn  variables: set in the unit: ANTHROPIC_API_KEY," in said
+    assert "sk-very-secret" not in said
 
 
 def test_the_cli_of_a_service_need_not_be_found_here(served):

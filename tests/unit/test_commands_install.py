@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from claude_proxy.commands import units
+from claude_proxy.commands import unit_text, units
 from tests.unit.test_commands_desk import Desk
 
 START = ["daemon-reload", "enable --now claude-proxy.socket"]
@@ -19,7 +19,7 @@ def desk(tmp_path) -> Desk:
 
 
 def exec_start(desk: Desk) -> list[str]:
-    return units.words_of(desk.service.read_text())
+    return unit_text.words_of(desk.service.read_text())
 
 
 def test_both_units_are_written_and_the_socket_is_enabled(desk):
@@ -112,7 +112,9 @@ def test_a_key_file_becomes_a_credential_and_no_flag(desk):
     key = desk.home / "my key"
     key.write_text("sk-very-secret\n")
     said = desk.say("--api-key-file", str(key), "install")
-    assert f"LoadCredential=api-key:{key}\n" in desk.service.read_text()
+    assert f"LoadCredential=api-key:{key}\nSetCredential=api-key:no file\n" in (
+        desk.service.read_text()
+    )
     assert not any("api-key-file" in word for word in exec_start(desk))
     assert f"claude-proxy '--api-key-file={key}' key" in said
     assert "sk-very-secret" not in said + desk.service.read_text()
@@ -149,6 +151,43 @@ def test_another_place_of_the_login_is_passed_on(desk):
     text = desk.service.read_text()
     assert "Environment=CLAUDE_CONFIG_DIR=/srv/claude\n" in text
     assert "ReadWritePaths=-/srv/claude\n" in text
+
+
+def test_what_lies_on_another_disk_stays_writable(desk, tmp_path):
+    """The sandbox leaves the home alone writable."""
+    for name in ("disk/claude", "disk/state"):
+        (tmp_path / name).mkdir(parents=True)
+    (desk.home / ".claude").symlink_to(tmp_path / "disk/claude")
+    (desk.home / ".local").mkdir()
+    (desk.home / ".local/state").symlink_to(tmp_path / "disk/state")
+    assert "FAIL  sandbox" not in desk.run("check").stdout
+    desk.say("install")
+    text = desk.service.read_text()
+    assert f"ReadWritePaths=-{tmp_path}/disk/claude\n" in text
+    assert f"ReadWritePaths=-{tmp_path}/disk/state/claude-proxy\n" in text
+    common = f"LoadState=loaded\nActiveState=inactive\nFragmentPath={desk.service}"
+    desk.answer("service", common)
+    assert "sandbox" not in desk.run("check").stdout
+    desk.service.write_text(text.replace(f"ReadWritePaths=-{tmp_path}/disk/claude\n", ""))
+    said = desk.run("check").stdout
+    assert f"FAIL  sandbox: {desk.home}/.claude leads to {tmp_path}/disk/claude, which" in said
+    assert said.count("FAIL  sandbox") == 1
+
+
+@pytest.mark.parametrize("name", ["my home", "ho$me", 'ho"me', "link"])
+def test_a_home_of_another_spelling_is_where_systemd_looks(desk, name):
+    """systemctl quotes what it says, and may call the same directory otherwise."""
+    other = desk.home.with_name(name)
+    known = desk.home
+    if name == "link":
+        other.symlink_to(known)
+    else:
+        other.mkdir()
+        known = other
+    escaped = f"{known}/.config/systemd/user".replace('"', '\\"').replace("$", "\\$")
+    desk.answer("manager", f'Version=257\nUnitPath=/etc/systemd/user "{escaped}"')
+    assert "ran systemctl" in desk.say("install", HOME=str(other))
+    assert (other / ".config/systemd/user/claude-proxy.socket").exists()
 
 
 def test_another_state_home_is_passed_on(desk):
@@ -267,3 +306,16 @@ def test_the_shipped_units_are_found():
 
     assert Path(unit_files.shipped_directory() / units.SERVICE).is_file()
     assert "ListenStream=%t/" in unit_files.shipped(units.SOCKET)
+
+
+def test_units_of_the_same_name_that_systemd_has_from_elsewhere_run_on(desk, tmp_path):
+    desk.say("install")
+    before = desk.calls()
+    for unit in ("service", "socket"):
+        other = tmp_path / f"claude-proxy.{unit}"
+        other.write_text("[Unit]\n")
+        desk.answer(unit, f"LoadState=loaded\nActiveState=active\nFragmentPath={other}")
+    said = desk.say("uninstall")
+    assert "they are left alone" in said
+    assert desk.calls() == [*before, "daemon-reload"]
+    assert not desk.service.exists()

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import socket
-import threading
 
 import pytest
 
-from claude_proxy import __version__
 from claude_proxy.commands import journal_tail
 from claude_proxy.spending import Spending
+from tests.unit.answering import answering
 from tests.unit.test_commands_desk import Desk
-
-HEALTH = {
-    "status": "ok",
-    "version": __version__,
-    "claude_version": "2.1.330",
-    "logged_in": True,
-    "login": "max",
-    "simulated": False,
-    "sessions": {},
-    "queue": 0,
-}
 
 
 @pytest.fixture
@@ -31,27 +18,10 @@ def desk(tmp_path) -> Desk:
     return Desk(tmp_path)
 
 
-class Answering(http.server.BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        body = json.dumps(self.server.health).encode()
-        self.send_response(200 if self.path == "/health" else 404)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
 def daemon():
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
-        server.health = dict(HEALTH)
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with answering() as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def port_of(daemon) -> str:

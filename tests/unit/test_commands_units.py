@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_proxy.commands import units
+from claude_proxy.commands import unit_text, units
 from claude_proxy.listeners import Place
 from claude_proxy.settings import ConfigurationError
 
@@ -75,7 +75,7 @@ words = st.text(st.characters(exclude_categories=("Cs", "Cc")))
 @given(st.lists(words))
 def test_what_is_written_is_read_back(arguments):
     line = units.command_line(["/opt/proxy", *arguments])
-    assert units.words_of(f"[Service]\nExecStart={line}\n") == ["/opt/proxy", *arguments]
+    assert unit_text.words_of(f"[Service]\nExecStart={line}\n") == ["/opt/proxy", *arguments]
 
 
 @pytest.mark.parametrize("text", ["a\nb", "a\x00", "\udcff"])
@@ -90,7 +90,7 @@ def test_a_key_file_becomes_a_credential():
 
 
 def test_home_in_a_shipped_command():
-    assert units.words_of(SHIPPED, "/home/me")[0] == "/home/me/.local/bin/claude-proxy"
+    assert unit_text.words_of(SHIPPED, "/home/me")[0] == "/home/me/.local/bin/claude-proxy"
 
 
 def test_flags_with_and_without_a_sign_are_read():

@@ -204,6 +204,46 @@ def test_whoever_is_told_to_stop_at_once_lingers_no_more(service, monkeypatch, s
     run(work)
 
 
+@pytest.mark.parametrize("sent", [b"G", b"GET / HTTP/1.1\r\nhost: x"])
+def test_half_a_request_that_stays_one_is_not_waited_for_long(service, monkeypatch, sent):
+    """Whoever connects meanwhile would wait as well."""
+    monkeypatch.setattr(server, "HALF_SENT", 0.6)
+
+    async def work() -> None:
+        app = Streaming()
+        async with service(app) as here:
+            client, running = await here.connect(), await here.connect()
+            send(client, sent)
+            await half_sent(here)
+            running.ask("/stream")
+            await app.asked.wait()
+            began = await told_to_stop(here)
+            asyncio.get_running_loop().call_later(1.5, app.go.set)
+            assert (await running.answer())[1] == "ab"  # which has its time all the same
+            assert await client.is_closed()
+            assert 1.5 <= await end_of(here) - began < SOON
+
+    run(work)
+
+
+def test_half_a_request_is_one_that_is_served(service):
+    """So that nothing ends for want of requests."""
+
+    async def work() -> None:
+        async with service() as here:
+            client = await here.connect()
+            await until(lambda: here.server.server_state.connections)
+            assert not here.server.busy
+            send(client, b"GET / HTTP/1.1\r\n")
+            await half_sent(here)
+            assert here.server.busy
+            send(client, b"host: x\r\n\r\n")
+            await client.answer()
+            await until(lambda: not here.server.busy)
+
+    run(work)
+
+
 def test_half_a_request_that_stays_one_does_not_outlast_the_drain_time(service, monkeypatch):
     monkeypatch.setattr(server, "FAREWELL", 0.2)
 

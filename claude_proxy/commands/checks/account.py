@@ -9,6 +9,7 @@ from pathlib import Path
 
 from claude_proxy.commands import claude_code, systemctl, units
 from claude_proxy.commands.checks.finding import FAIL, OK, WARN, Finding, Scene
+from claude_proxy.commands.sandbox import LOGIN_PLACE
 from claude_proxy.settings import ConfigurationError
 
 # Those that lead Claude Code 2.1 to another account or provider than its own login; found among
@@ -24,7 +25,6 @@ OVERRIDING = re.compile(
     re.VERBOSE,
 )
 PROXY = re.compile(r"(https?|all)_proxy", re.IGNORECASE)
-LOGIN_PLACE = "CLAUDE_CONFIG_DIR"
 
 
 def cli_here(scene: Scene) -> Iterator[Finding]:
@@ -87,7 +87,7 @@ def variables(scene: Scene) -> Iterator[Finding]:
     """Names only: most of the values are secrets."""
     manager = scene.seen.manager
     in_manager = overriding(manager.environment() if manager else {})
-    in_unit = overriding(systemctl.unit_environment(scene.seen.service))
+    in_unit = overriding(scene.seen.variables(scene.home))
     here = overriding(scene.environ)
     name, effect = "variables", "which Claude Code heeds before its login"
     if here:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from claude_proxy import __version__, directories
-from claude_proxy.commands import systemctl, unit_files, units
+from claude_proxy.commands import sandbox, systemctl, unit_files, units
 from claude_proxy.commands.checks.finding import FAIL, OK, WARN, Finding, Scene
 from claude_proxy.commands.systemctl import shown
 
@@ -96,6 +96,16 @@ def user_namespaces(scene: Scene) -> Iterator[Finding]:
         why = ", ".join(limits) or f"it ended with {service['ExecMainStatus']}"
         why = f"a user's service gets none on this machine ({why})"
         yield Finding(FAIL, "sandbox", why, f"go without one: {without_sandbox(scene)}")
+
+
+def links(scene: Scene) -> Iterator[Finding]:
+    """A home whose parts lie on another disk: the sandbox leaves only the home writable."""
+    with suppress(RuntimeError):  # there is no home directory
+        environment = scene.seen.environment(scene.home)
+        for place, real in sandbox.closed(scene.seen.unit_text, environment, scene.home).items():
+            why = f"{place} leads to {real}, which the service may only read"
+            mend = f"{shown('edit', units.SERVICE)}: [Service] ReadWritePaths={real}"
+            yield Finding(FAIL, "sandbox", why, mend)
 
 
 def without_sandbox(scene: Scene) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from claude_proxy.api_key import CREDENTIAL, ApiKey, checked, read_key
+from claude_proxy.commands import unit_text
 from claude_proxy.commands.checks.finding import FAIL, OK, WARN, Finding, Scene
 from claude_proxy.directories import state_directory
 from claude_proxy.settings import ConfigurationError
@@ -27,7 +28,8 @@ def key_file(scene: Scene) -> Iterator[Finding]:
             return
         yield from quality(given, "by a flag or PROXY_API_KEY")
     served = scene.seen.settings(scene.home)
-    if served is not None and served.api_key is not None:
+    in_unit = unit_text.key_in(scene.seen.unit_text)
+    if in_unit or (served is not None and served.api_key is not None):
         why = "it stands in the unit, which others may read"
         yield Finding(WARN, NAME, why, "put it into a file, and LoadCredential=api-key:PATH there")
         return

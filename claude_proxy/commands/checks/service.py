@@ -66,11 +66,17 @@ def program_of_service(scene: Scene) -> Iterator[Finding]:
     name = "program of the service"
     if not (path.is_file() and os.access(path, os.X_OK)):
         yield Finding(FAIL, name, f"{path} cannot be run", INSTALL)
-    elif scene.seen.service.get("PrivateTmp") == "yes" and program.hidden(path):
+    elif is_hidden(path, scene):
         why = f"{path} is not visible to it, which has a /tmp of its own"
         yield Finding(FAIL, name, why, "install claude-proxy elsewhere")
     else:
         yield Finding(OK, name, str(path))
+
+
+def is_hidden(path: Path, scene: Scene) -> bool:
+    """Whether a /tmp of its own keeps it from the program; where it runs, it does not."""
+    own = scene.seen.service.get("PrivateTmp") == "yes"
+    return own and program.hidden(path) and scene.seen.service.get("ActiveState") != "active"
 
 
 def failures(scene: Scene) -> Iterator[Finding]:
@@ -131,7 +137,8 @@ def addresses(scene: Scene) -> Iterator[Finding]:
     if scene.seen.listens:
         return
     for place in scene.seen.places(scene.settings):
-        if scene.answered and scene.answered[0] == place:
+        by_itself = scene.seen.runs or not scene.seen.is_managed
+        if scene.answered and scene.answered[0] == place and by_itself:
             continue
         if problem := ports.problem(place):
             mend = "end that program, or choose another --port"
