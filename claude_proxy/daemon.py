@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -99,6 +100,8 @@ async def run(start: Start, stack: AsyncExitStack, signals: Signals) -> None:
     serving = Serving(start, pool, kept, spent, listening)
     signals.on_end, signals.on_reload = serving.server.on_signal, serving.reload
     say_what_runs(start, cli, listening)
+    gc.freeze()  # what is there by now stays
+    gc.enable()
     await serving.run()
 
 

@@ -258,7 +258,7 @@ def test_a_daemon_that_hangs_is_seen_and_started_anew(service):
     assert any("Watchdog timeout" in line for line in said)
     assert "Fatal Python error: Aborted" in said
     assert any(
-        re.search(r'File ".*/claude_proxy/__main__.py", line \d+ in serve', line) for line in said
+        re.search(r'File ".*/claude_proxy/entry.py", line \d+ in serve', line) for line in said
     )
 
 

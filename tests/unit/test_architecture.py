@@ -45,7 +45,8 @@ ALLOWED = {
 # What only these may import.
 USERS = {
     "claude_proxy.__main__": set(),
-    "claude_proxy.daemon": {"claude_proxy.__main__"},
+    "claude_proxy.entry": {"claude_proxy.__main__"},
+    "claude_proxy.daemon": {"claude_proxy.entry"},
     "claude_proxy.serving": {"claude_proxy.daemon"},
     "claude_proxy.app": {"claude_proxy.serving"},
     "claude_proxy.journal": {"claude_proxy.log"},
@@ -54,7 +55,7 @@ USERS = {
     "claude_proxy.openai": {"claude_proxy.app", "claude_proxy.responses"},
     "claude_proxy.anthropic": {"claude_proxy.app"},
     "claude_proxy.simulator": set(),
-    "claude_proxy.commands": {"claude_proxy.__main__"},
+    "claude_proxy.commands": {"claude_proxy.entry"},
     "claude_proxy.claude": {
         *("claude_proxy.app", "claude_proxy.responses", "claude_proxy.streaming"),
         *("claude_proxy.daemon", "claude_proxy.demo", "claude_proxy.server"),

@@ -1,0 +1,104 @@
+"""What was asked for, the log, then the daemon or a small command; exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+import structlog
+
+from claude_proxy import listeners, log
+from claude_proxy.api_key import ApiKey, load_api_key
+from claude_proxy.command_line import SERVE, Invocation, load
+from claude_proxy.listeners import Listener, PortTaken
+from claude_proxy.notify import Notifier
+from claude_proxy.settings import ConfigurationError, Settings, UsageError
+from claude_proxy.start import Start
+
+EX_USAGE = 2
+EX_UNAVAILABLE = 69
+EX_SOFTWARE = 70
+EX_CONFIG = 78
+
+EXIT_CODES: dict[type[Exception], int] = {
+    UsageError: EX_USAGE,
+    PortTaken: EX_UNAVAILABLE,
+    ConfigurationError: EX_CONFIG,
+}
+
+
+def enter(argv: Sequence[str]) -> int:
+    """Exit codes: 0, 2 (wrong flag or variable), 69 (port taken), 70 (a fault of ours),
+    78 (unusable configuration).
+
+    ``check`` ends with 1 when something is wrong, ``status`` with 3 when nothing runs.
+    """
+    notifier = Notifier(os.environ)
+    passed: list[Listener] = []
+    try:
+        passed = listeners.passed(os.environ)
+        return run(argv, notifier, passed)
+    except tuple(EXIT_CODES) as error:
+        return fail(error, notifier, passed)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    finally:
+        log.flush()
+        notifier.close()
+        listeners.leave(passed)
+
+
+def run(argv: Sequence[str], notifier: Notifier, passed: Sequence[Listener]) -> int:
+    """Raises one of EXIT_CODES."""
+    asked = load(argv, os.environ)
+    if asked.command == SERVE:
+        return serve(asked, argv, notifier, passed)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `claude-proxy check | head` is no error
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    from claude_proxy import commands  # noqa: PLC0415 - no other way in needs them
+
+    return commands.run(asked, os.environ)
+
+
+def serve(
+    asked: Invocation, argv: Sequence[str], notifier: Notifier, passed: Sequence[Listener]
+) -> int:
+    if not sys.stderr.isatty():
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what it asks for has just been read
+    # Imported late: `--help` and `key` need none of the server.
+    from claude_proxy import daemon  # noqa: PLC0415
+
+    def reread() -> tuple[Settings, ApiKey]:
+        settings = load(argv, os.environ).settings
+        return settings, load_api_key(settings, os.environ)
+
+    key = load_api_key(asked.settings, os.environ)
+    log.configure(asked.settings)
+    faulthandler.enable()  # of a stuck loop systemd's watchdog then shows where it was
+    try:
+        asyncio.run(daemon.serve(Start(asked.settings, key, os.environ, notifier, reread, passed)))
+    except asyncio.CancelledError:
+        pass  # told to stop before it had begun to serve
+    except tuple(EXIT_CODES):
+        raise
+    except Exception:  # noqa: BLE001 - a traceback of Python's own would be a record per line
+        structlog.get_logger().critical("daemon.crashed", exc_info=True)
+        return EX_SOFTWARE
+    return 0
+
+
+def fail(error: Exception, notifier: Notifier, passed: Sequence[Listener]) -> int:
+    """Says why: in the log or on stderr, to systemd, and to whoever waits for an answer."""
+    code = EXIT_CODES[type(error)]
+    log.last_words(str(error), code, os.environ)
+    notifier.failed(str(error), getattr(error, "errno", None))
+    if passed:
+        from claude_proxy import refusal  # noqa: PLC0415 - hardly ever needed
+
+        refusal.refuse(passed, str(error))
+    return code
