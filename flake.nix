@@ -46,7 +46,7 @@
       nixosModules.default = ./nix/nixos.nix;
 
       devShells = forEach (pkgs: {
-        default = pkgs.callPackage ./nix/shell.nix { };
+        default = pkgs.callPackage ./nix/shell.nix { inherit nixpkgs home-manager; };
       });
 
       formatter = forEach (pkgs: pkgs.nixfmt-tree);

@@ -7,7 +7,7 @@
 }:
 let
   cfg = config.my.ai.claudeProxy;
-  service = import ./service.nix { inherit lib pkgs cfg; };
+  service = import ./service.nix { inherit lib cfg; };
 in
 {
   options.my.ai.claudeProxy = (import ./options.nix { inherit lib pkgs; }).common;
@@ -20,7 +20,7 @@ in
         (lib.hm.assertions.assertPlatform "my.ai.claudeProxy" pkgs lib.platforms.linux)
       ];
 
-      home.packages = [ cfg.package ];
+      home = { inherit (service) packages; };
 
       systemd.user.services.claude-proxy = service.units.service;
       systemd.user.sockets.claude-proxy = lib.mkIf cfg.socketActivation service.units.socket;

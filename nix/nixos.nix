@@ -8,10 +8,8 @@
   ...
 }:
 let
-  inherit (lib) mkDefault;
-
   cfg = config.my.ai.claudeProxy;
-  service = import ./service.nix { inherit lib pkgs cfg; };
+  service = import ./service.nix { inherit lib cfg; };
   inherit (service.units.service) Unit Service Install;
 
   declared = import ./options.nix { inherit lib pkgs; };
@@ -27,23 +25,42 @@ let
       null
     else
       [ ];
+  loginName = name: config.users.users.${name}.name or name;
   # Of users that systemd counts as the system's, such as the one of a login screen, none is meant.
-  condition = if bySystem == null then "!@system" else map (name: "|${name}") bySystem;
+  condition = if bySystem == null then "!@system" else map (name: "|${loginName name}") bySystem;
 
-  # The system's settings, which give way to those of a user, each by itself.
+  # What the system sets, for a user: his own settings win, each by itself, and what is a default
+  # here leaves room for defaults that somebody else gives him.
+  own = lib.mkOverride 990;
   forUser = lib.mapAttrs (
-    name: _:
-    if lib.isAttrs cfg.${name} && !lib.isDerivation cfg.${name} then
-      lib.mapAttrs (_: mkDefault) cfg.${name}
+    name: option:
+    let
+      value = cfg.${name};
+    in
+    # Not compared: a package that nixpkgs does not allow must not be looked at.
+    if
+      lib.elem name [
+        "package"
+        "claudePackage"
+      ]
+    then
+      lib.mkOverride 1250 value
+    else if lib.isAttrs value then
+      lib.mapAttrs (_: own) (lib.filterAttrs (_: each: each != null) value)
     else
-      mkDefault cfg.${name}
+      lib.mkIf (value != option.default) (own value)
   ) (lib.filterAttrs (_: option: !(option.readOnly or false)) declared.common);
 
   homeModule =
-    { config, ... }:
+    { name, ... }:
     {
-      my.ai.claudeProxy = lib.mkIf (cfg.enable && isMeant config.home.username) forUser;
+      my.ai.claudeProxy = lib.mkIf (cfg.enable && isMeant name) forUser;
     };
+
+  unknown = lib.subtractLists (withHomeManager ++ lib.attrNames config.users.users) cfg.users;
+  ports = map (name: toString config.home-manager.users.${name}.my.ai.claudeProxy.port) (
+    lib.intersectLists withHomeManager cfg.users
+  );
 in
 {
   options.my.ai.claudeProxy = declared.common // declared.system;
@@ -54,19 +71,26 @@ in
       (lib.mkIf cfg.enable {
         assertions = [
           {
-            assertion = cfg.linger -> cfg.users != null || withHomeManager != [ ];
+            assertion = cfg.linger -> cfg.users != null;
             message = "my.ai.claudeProxy.linger: set users, whose services are then started at boot.";
           }
+          {
+            assertion = cfg.users != null && !cfg.linger -> unknown == [ ];
+            message = "my.ai.claudeProxy.users: there is no user ${toString unknown}.";
+          }
         ];
-        users.users = lib.mkIf cfg.linger (
-          lib.genAttrs (if cfg.users == null then withHomeManager else cfg.users) (_: {
-            linger = mkDefault true;
+        warnings =
+          lib.optional (cfg.linger && cfg.users != null && !(lib.allUnique ports))
+            "my.ai.claudeProxy.linger: more than one user gets port ${toString ports}, which only one can have; set home-manager.users.<name>.my.ai.claudeProxy.port.";
+        users.users = lib.mkIf (cfg.linger && cfg.users != null) (
+          lib.genAttrs cfg.users (_: {
+            linger = lib.mkDefault true;
           })
         );
       })
       (lib.mkIf (cfg.enable && bySystem != [ ]) {
         inherit (service) assertions warnings;
-        environment.systemPackages = [ cfg.package ];
+        environment.systemPackages = service.packages;
 
         systemd.user.services.claude-proxy = {
           unitConfig = Unit // {

@@ -4,17 +4,75 @@
 let
   inherit (lib) literalExpression mkOption types;
 
-  duration =
-    types.either types.numbers.nonnegative (types.strMatching "[0-9]+([.][0-9]+)? *(ms|s|m|min|h)")
+  # What a number with a unit, or a number alone, comes to; null where it is none such.
+  amount =
+    units: value:
+    let
+      found = builtins.match "((0|[1-9][0-9]*)([.][0-9]+)?) *([a-zA-Z]*)" value;
+      unit = lib.toLower (lib.last found);
+    in
+    if !builtins.isString value then
+      value
+    else if found == null || !(units ? ${unit}) then
+      null
+    else
+      builtins.fromJSON (builtins.head found) * units.${unit};
+
+  quantity =
+    description: units: isRight:
+    types.addCheck (types.either types.numbers.nonnegative types.str) (
+      value:
+      let
+        it = amount units value;
+      in
+      it != null && isRight it
+    )
     // {
-      description = "number of seconds, or a text like \"90s\", \"15min\", \"2h\"";
+      inherit description;
       descriptionClass = "noun";
     };
 
+  seconds = {
+    "" = 1;
+    ms = 1.0e-3;
+    s = 1;
+    m = 60;
+    min = 60;
+    h = 3600;
+  };
+  durationFrom =
+    isRight:
+    quantity "number of seconds, or a text like \"90s\", \"15min\", \"2h\"; a day at most" seconds (
+      it: isRight it && it <= 86400
+    );
+  duration = durationFrom (it: it > 0);
+  durationOrZero = durationFrom (it: it >= 0);
+
+  bytes =
+    let
+      of = unit: factor: {
+        ${unit} = factor;
+        "${unit}b" = factor;
+        "${unit}ib" = factor;
+      };
+    in
+    of "" 1 // of "k" 1024 // of "m" 1048576 // of "g" 1073741824;
   size =
-    types.either types.ints.positive (types.strMatching "[0-9]+([.][0-9]+)? *[kKmMgG](i?[bB])?")
+    least: most:
+    quantity "number of bytes, or a text like \"64M\", \"1G\"" bytes (
+      it: it >= least && it <= most && builtins.floor it == it
+    );
+
+  place = types.strMatching "(/|~|unix:).+|(\\[[0-9a-fA-F:.%a-z]+]|[^]:[/]+):[0-9]{1,5}";
+
+  # Where a user's runtime directory or home is meant, systemd finds out where that is.
+  secretFile =
+    types.addCheck
+      (types.either types.externalPath (types.strMatching "(%t|%h|[$][{]XDG_RUNTIME_DIR})/.+"))
+      # Nothing that would end its line in the unit, or go on with the next one.
+      (file: builtins.match "[^\n]*[^\\\n]" (toString file) != null)
     // {
-      description = "number of bytes, or a text like \"64M\", \"1G\"";
+      description = "absolute path not in the Nix store, or one that begins with %t or %h";
       descriptionClass = "noun";
     };
 
@@ -80,12 +138,13 @@ in
     };
 
     apiKeyFile = mkOption {
-      type = types.nullOr types.externalPath;
+      type = types.nullOr secretFile;
       default = null;
       example = "/run/secrets/claude-proxy";
       description = ''
         File whose first line is the key that clients must send, as sops-nix or agenix make it; the
-        user must be able to read it. systemd passes it on as a credential (`LoadCredential=`).
+        user must be able to read it. systemd passes it on as a credential (`LoadCredential=`), and
+        puts the runtime directory for `%t` or `''${XDG_RUNTIME_DIR}`, the home for `%h`.
       '';
     };
 
@@ -100,7 +159,7 @@ in
     };
 
     idleExit = mkOption {
-      type = duration;
+      type = durationOrZero;
       default = "15min";
       example = "1h";
       description = ''
@@ -122,7 +181,7 @@ in
     };
 
     keepAlive = mkOption {
-      type = duration;
+      type = durationOrZero;
       default = "5min";
       example = "20min";
       description = "How long the process of a conversation waits for its next turn. `0`: not at all.";
@@ -183,15 +242,15 @@ in
       type = types.submodule {
         options = {
           listen =
-            setting (types.listOf types.nonEmptyStr)
+            setting (types.listOf place)
               "Where to listen instead: `ADDRESS:PORT`, `[IPV6]:PORT` or `/path`; only without {option}`socketActivation`."
               "{option}`host` and {option}`port`";
-          max-body-size = setting size "Largest request body taken." "32M";
+          max-body-size = setting (size 1024 2147483648) "Largest request body taken." "32M";
           store-days =
             setting (types.numbers.between 0 36500)
               "Days for which responses are kept; 0: none, nowhere on disk."
               "30";
-          store-size = setting size "Most that they may take on disk." "256M";
+          store-size = setting (size 1048576 1099511627776) "Most that they may take on disk." "256M";
           forward-sampling =
             setting types.bool "Forward `temperature` and `top_p`, which newer models may refuse."
               "false";

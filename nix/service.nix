@@ -1,7 +1,6 @@
 # What the options come to, wherever they are set: the units, and what is wrong with them.
 {
   lib,
-  pkgs,
   cfg,
 }:
 let
@@ -14,24 +13,41 @@ let
 
   host = if cfg.host == "localhost" then "127.0.0.1" else cfg.host;
   address = if lib.hasInfix ":" host then "[${host}]" else host;
-  isNumeric =
-    builtins.match "[0-9]+[.][0-9]+[.][0-9]+[.][0-9]+|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*" host != null;
+  octet = "(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])";
+  isNumeric = builtins.match "${octet}([.]${octet}){3}|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*" host != null;
   isLoopback = lib.hasPrefix "127." host || host == "::1";
 
-  configFile = (pkgs.formats.toml { }).generate "claude-proxy.toml" (
-    lib.filterAttrs (_: value: value != null) (
-      cfg.settings
-      // {
-        inherit (cfg) host port model;
-        idle-exit = cfg.idleExit;
-        inherit (cfg) spares;
-        max-concurrency = cfg.maxConcurrency;
-        keep-alive = cfg.keepAlive;
-        log-level = cfg.logLevel;
-        model-alias = cfg.modelAliases;
-      }
-    )
-  );
+  # As flags, which win over what a session may have in its environment (PORT, CLAUDE_MODEL, ...).
+  flags =
+    lib.concatMap
+      (
+        { name, value }:
+        if value == null then
+          [ ]
+        else if lib.isBool value then
+          lib.optional value "--${name}"
+        else
+          map (each: "--${name}=${toString each}") (lib.toList value)
+      )
+      (
+        lib.mapAttrsToList lib.nameValuePair (
+          cfg.settings
+          // {
+            inherit (cfg)
+              host
+              port
+              model
+              spares
+              ;
+            idle-exit = cfg.idleExit;
+            max-concurrency = cfg.maxConcurrency;
+            keep-alive = cfg.keepAlive;
+            log-level = cfg.logLevel;
+            model-alias = lib.mapAttrsToList (name: model: "${name}=${model}") cfg.modelAliases;
+            claude = if claude == null then null else lib.getExe claude;
+          }
+        )
+      );
 
   # Where a user's programs are: by home-manager, by NixOS, by hand. The user manager's own PATH has
   # next to nothing of it on NixOS.
@@ -47,22 +63,21 @@ let
   ];
 in
 {
-  inherit configFile;
-
   units = (import ./units.nix).units {
     program = lib.getExe cfg.package;
-    arguments = [
-      "--config=${configFile}"
-    ]
-    ++ lib.optional (claude != null) "--claude=${lib.getExe claude}"
-    ++ cfg.extraArgs;
+    arguments = flags ++ cfg.extraArgs;
     environment =
       lib.optionalAttrs (cfg.apiKey != null) { PROXY_API_KEY = cfg.apiKey; } // cfg.environment;
+    # A session that has the clients' key in its environment must not make it the service's.
+    unset = lib.optional (cfg.apiKey == null) "PROXY_API_KEY";
     path = lib.optional (claude != null) "${lib.getBin claude}/bin" ++ path;
     credential = cfg.apiKeyFile;
     inherit (cfg) sandbox socketActivation;
     listen = [ "${address}:${toString cfg.port}" ];
   };
+
+  # With the CLI, which the user logs in with; one that he has installed himself goes first.
+  packages = [ cfg.package ] ++ lib.optional (claude != null) (lib.lowPrio claude);
 
   values = {
     baseUrl = "http://${
@@ -84,7 +99,7 @@ in
     {
       assertion = cfg.claudePackage == null || claude != null;
       message = ''
-        ${here}.claudePackage: Claude Code is unfree, and this nixpkgs does not allow it. Either allow it,
+        ${here}.claudePackage: this nixpkgs does not give it away, as a rule because Claude Code is unfree. Either allow it,
           nixpkgs.config.allowUnfreePredicate = pkg: builtins.elem (lib.getName pkg) [ "claude-code" ];
         or take the `claude` that is installed by other means,
           ${here}.claudePackage = null;
@@ -105,6 +120,20 @@ in
     {
       assertion = !(cfg.environment ? PROXY_API_KEY);
       message = "${here}.environment: the key is no variable; set apiKeyFile (or apiKey).";
+    }
+    {
+      assertion = lib.all (name: builtins.match "[A-Za-z_][A-Za-z0-9_]*" name != null) (
+        lib.attrNames cfg.environment
+      );
+      message = "${here}.environment: names of variables are letters, digits and _, not all of these: ${toString (lib.attrNames cfg.environment)}.";
+    }
+    {
+      assertion = !(lib.any (lib.hasPrefix "CLAUDE_PROXY_") (lib.attrNames cfg.environment));
+      message = "${here}.environment: settings of the program are options, not CLAUDE_PROXY_* variables.";
+    }
+    {
+      assertion = lib.all (name: builtins.match "[^=]+" name != null) (lib.attrNames cfg.modelAliases);
+      message = "${here}.modelAliases: a name must hold something, and no “=”.";
     }
     {
       assertion = !(lib.any (lib.hasPrefix "--api-key") cfg.extraArgs);

@@ -1,6 +1,8 @@
-# All that the tests need but the real CLI and the client libraries that nixpkgs lacks: those come
-# from PyPI with the README's test command, which works in here.
+# All that `pytest tests/unit tests/nix` need. The newest clients and the real CLI come from PyPI with
+# the README's test command, which works in here too.
 {
+  nixpkgs,
+  home-manager,
   deadnix,
   git,
   mkShellNoCC,
@@ -13,6 +15,10 @@
   systemd,
 }:
 mkShellNoCC {
+  # What tests/nix evaluates.
+  NIXPKGS = "${nixpkgs}";
+  HOME_MANAGER = "${home-manager}";
+
   packages = [
     (python3.withPackages (
       python: with python; [

@@ -84,11 +84,23 @@ let
     "ReadWritePaths"
     "Requires"
     "SystemCallFilter"
+    "UnsetEnvironment"
     "WantedBy"
   ];
 
   # For a setting whose value systemd does not unquote, but searches for specifiers.
   literal = builtins.replaceStrings [ "%" ] [ "%%" ];
+
+  # The same of a file, which may be in the runtime directory (%t) or the home (%h).
+  fileName =
+    file:
+    let
+      found = match "(%t|%h|[$][{]XDG_RUNTIME_DIR})(/.*)" file;
+    in
+    if found == null then
+      literal file
+    else
+      (if head found == "%h" then "%h" else "%t") + literal (elemAt found 1);
 
   # One word of a command line or of Environment=. JSON's quoting is one that systemd understands.
   quoted = text: builtins.toJSON (literal text);
@@ -117,6 +129,7 @@ in
   #   program           path of claude-proxy
   #   arguments         list of its arguments
   #   environment       variables by name, less PATH
+  #   unset             names of variables that it does not get, whoever sets them
   #   path              directories for PATH; systemd's specifiers are replaced in them
   #   credential        file of the key, or null
   #   sandbox           false: without what needs user namespaces
@@ -127,6 +140,7 @@ in
       program,
       arguments,
       environment,
+      unset,
       path,
       credential,
       sandbox,
@@ -139,12 +153,13 @@ in
         ExecStart = [ (commandLine program arguments) ];
         Environment = [ (builtins.toJSON "PATH=${concatStringsSep ":" path}") ] ++ assignments environment;
       }
+      // (if unset == [ ] then { } else { UnsetEnvironment = unset; })
       // (
         if credential == null then
           { }
         else
           {
-            LoadCredential = [ "api-key:${literal credential}" ];
+            LoadCredential = [ "api-key:${fileName credential}" ];
             # Taken where that file is not there: the program then says so.
             SetCredential = [ "api-key:no file" ];
           }

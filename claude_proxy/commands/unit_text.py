@@ -5,6 +5,7 @@ The syntax is that of systemd.syntax(7), and of EnvironmentFile= in systemd.exec
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from pathlib import Path
@@ -77,4 +78,5 @@ def variables_in(text: str) -> dict[str, str]:
 
 def expanded(text: str, home: str) -> str:
     """Those of systemd's specifiers that stand in units of this program's."""
-    return re.sub(r"%[%h]", lambda it: "%" if it[0] == "%%" else home, text)
+    known = {"%%": "%", "%h": home, "%t": f"/run/user/{os.getuid()}"}
+    return re.sub(r"%[%ht]", lambda it: known[it[0]], text)

@@ -71,11 +71,12 @@ in
         touch $out
       '';
 
-  # A system that boots, with a stand-in for the CLI that nixpkgs may not build without leave.
+  # A system that boots: with the real CLI where unfree packages are allowed, for which
+  # `NIXPKGS_ALLOW_UNFREE=1 nix flake check --impure` is one way, and else with a stand-in.
   vm = pkgs.testers.runNixOSTest (
     import ./vm.nix {
       inherit home-manager;
-      claudePackage = null;
+      claudePackage = if (builtins.tryEval "${pkgs.claude-code}").success then pkgs.claude-code else null;
     }
   );
 }

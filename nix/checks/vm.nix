@@ -1,16 +1,10 @@
 # A system that boots, a user who logs in, and what `systemctl --user` and `journalctl --user` say.
 #
-# With `claudePackage` null, a script stands in for the CLI. With the real one it speaks to the
-# simulator of Anthropic's API (`nix build --impure` with NIXPKGS_ALLOW_UNFREE=1):
-#
-#   (import <nixpkgs> { }).testers.runNixOSTest (import ./nix/checks/vm.nix {
-#     home-manager = <home-manager>;
-#     claudePackage = (import <nixpkgs> { }).claude-code;
-#   })
+# With `claudePackage` null, a script stands in for the CLI; the real one speaks to the simulator of
+# Anthropic's API.
 { home-manager, claudePackage }:
 { lib, pkgs, ... }:
 let
-  key = "sk-of-the-test-b7d1";
   standIn = pkgs.writeScriptBin "claude" (
     builtins.replaceStrings [ "#!/usr/bin/env python3" ] [ "#!${lib.getExe pkgs.python3}" ] (
       builtins.readFile ../../tests/fakes/claude
@@ -40,10 +34,6 @@ let
     environment.systemPackages = [
       pkgs.curl
       pkgs.jq
-    ];
-    systemd.tmpfiles.rules = [
-      "d /run/keys-of-alice 0700 alice users"
-      "f /run/keys-of-alice/claude-proxy 0400 alice users - ${key}"
     ];
     systemd.services.simulator = lib.mkIf isReal {
       wantedBy = [ "multi-user.target" ];
@@ -86,6 +76,7 @@ in
 
   testScript = ''
     import json
+    import secrets
 
     BODY = json.dumps({
         "model": "sonnet",
@@ -98,7 +89,10 @@ in
     def alice(command):
         return f"su - alice -c 'export XDG_RUNTIME_DIR=/run/user/1000; {command}'"
 
-    def ask(more="", key="${key}"):
+    # Made now, so that it is in no store path but by a mistake.
+    KEY = "sk-" + secrets.token_hex(16)
+
+    def ask(more="", key=KEY):
         return (
             f"curl -fsS {more} http://127.0.0.1:8080/v1/chat/completions "
             f"-H \"Authorization: Bearer {key}\" -H \"Content-Type: application/json\" -d @/tmp/body"
@@ -109,6 +103,9 @@ in
 
     def check(machine):
         machine.succeed(f"cat > /tmp/body <<'EOF'\n{BODY}\nEOF")
+        machine.succeed("install -d -m 700 -o alice -g users /run/keys-of-alice")
+        machine.succeed(f"echo {KEY} > /run/keys-of-alice/claude-proxy")
+        machine.succeed("chown alice /run/keys-of-alice/claude-proxy; chmod 400 /run/keys-of-alice/claude-proxy")
 
         with subtest("the first connection starts it, on both sockets"):
             machine.wait_until_succeeds(alice("systemctl --user is-active claude-proxy.socket"))
@@ -119,13 +116,17 @@ in
 
         with subtest("the key is a credential, and in no store path"):
             machine.fail(alice(ask(key="wrong")))
-            assert machine.succeed(alice("claude-proxy key")).strip() == "${key}"
-            machine.fail("grep -rq ${key} /run/current-system/ /etc/systemd /home/alice/.config")
+            assert machine.succeed(alice("claude-proxy key")).strip() == KEY
+            where = "$(nix-store -qR /run/current-system) $(readlink -f /home/alice/.config /etc/systemd/user)"
+            # It would be found: what the unit does hold is.
+            machine.succeed(f"grep -rqF LoadCredential=api-key:/run/keys-of-alice {where}")
+            machine.fail(f"grep -rqF {KEY} {where}")
 
         with subtest("the journal has fields"):
-            lines = machine.succeed(alice("journalctl --user -o json EVENT=request.done ROUTE=/chat/completions"))
-            statuses = [json.loads(line)["STATUS"] for line in lines.splitlines()]
-            assert "200" in statuses and "401" in statuses, statuses
+            lines = machine.succeed(alice("journalctl --user -o json EVENT=request.done"))
+            seen = {(entry["STATUS"], entry["ROUTE"]) for entry in map(json.loads, lines.splitlines())}
+            # A wrong key is refused before anybody looks where it wants to go.
+            assert {("200", "/chat/completions"), ("401", "unknown")} <= seen, seen
 
         with subtest("no request is lost while it restarts"):
             machine.succeed(
@@ -146,12 +147,12 @@ in
     home.send_chars("alice\n")
     home.wait_until_tty_matches("1", "Password: ")
     home.send_chars("secret\n")
-    home.wait_for_unit("user@1000.service")
+    home.wait_until_succeeds("systemctl is-active user@1000.service")
     check(home)
 
-    plain.wait_for_unit("user@1000.service")
-    plain.wait_for_unit("user@1001.service")
+    plain.wait_until_succeeds("systemctl is-active user@1000.service user@1001.service")
     check(plain)
-    plain.fail("XDG_RUNTIME_DIR=/run/user/1001 su bob -c 'systemctl --user is-active claude-proxy.socket'")
+    state = plain.execute("su - bob -c 'XDG_RUNTIME_DIR=/run/user/1001 systemctl --user is-active claude-proxy.socket'")[1]
+    assert state.strip() == "inactive", state
   '';
 }

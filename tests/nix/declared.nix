@@ -1,44 +1,67 @@
-# The options as they are declared, without nixpkgs: types are their names, so that any Nix can
-# list them.
+# The options as they are declared, without nixpkgs: a type is its name and what it accepts, so that
+# any Nix can list them and try values.
 let
   inherit (builtins)
+    all
+    any
     attrNames
     concatMap
     concatStringsSep
+    elem
+    elemAt
+    isAttrs
+    isBool
+    isFloat
+    isInt
+    isList
+    isString
+    length
+    match
+    replaceStrings
     toJSON
     ;
 
-  # `accepts` says of numbers what they may be.
-  type = name: { inherit name; };
+  type = name: check: { inherit name check; };
+  isNumber = value: isInt value || isFloat value;
+  within =
+    isRight: low: high:
+    type "${toString low} to ${toString high}" (value: isRight value && low <= value && value <= high)
+    // {
+      inherit low high;
+    };
   types = {
-    attrsOf = of: type "attribute set of ${of.name}";
-    bool = type "boolean";
-    either = a: b: type "${a.name} or ${b.name}";
-    enum = values: type "one of ${concatStringsSep ", " (map toJSON values)}" // { inherit values; };
-    externalPath = type "path outside the store";
-    ints = {
-      between = low: high: type "${toString low} to ${toString high}" // { inherit low high; };
-      positive = type "number" // {
-        low = 1;
+    addCheck = of: check: of // { check = value: of.check value && check value; };
+    attrsOf = of: type "attribute set of ${of.name}" isAttrs;
+    bool = type "boolean" isBool;
+    either = a: b: type "${a.name} or ${b.name}" (value: a.check value || b.check value);
+    enum =
+      values:
+      type "one of ${concatStringsSep ", " (map toJSON values)}" (value: elem value values)
+      // {
+        inherit values;
       };
-    };
-    listOf = of: type "list of ${of.name}";
-    nonEmptyStr = type "string";
-    nullOr = of: of // { name = "null or ${of.name}"; };
+    externalPath = type "path outside the store" (value: isString value && match "/.*" value != null);
+    ints.between = within isInt;
+    listOf = of: type "list of ${of.name}" (value: isList value && all of.check value);
+    nonEmptyStr = type "string" (value: isString value && match "[ \t\n]*" value == null);
+    nullOr =
+      of:
+      of
+      // {
+        name = "null or ${of.name}";
+        check = value: value == null || of.check value;
+      };
     numbers = {
-      between = low: high: type "${toString low} to ${toString high}" // { inherit low high; };
-      nonnegative = type "number" // {
-        low = 0;
-      };
+      between = within isNumber;
+      nonnegative = type "number" (value: isNumber value && value >= 0);
     };
-    package = type "package";
-    port = type "port" // {
-      low = 0;
-      high = 65535;
+    package = type "package" isAttrs;
+    port = within isInt 0 65535 // {
+      name = "port";
     };
-    str = type "string";
-    strMatching = pattern: type "string" // { inherit pattern; };
-    submodule = module: type "settings" // { inherit (module) options; };
+    str = type "string" isString;
+    strMatching = pattern: type "string" (value: isString value && match pattern value != null);
+    submodule = module: type "settings" isAttrs // { inherit (module) options; };
   };
   lib = {
     inherit types;
@@ -49,45 +72,93 @@ let
       description = "Whether to enable ${what}.";
     };
     literalExpression = text: { inherit text; };
+    last = list: elemAt list (length list - 1);
+    toLower = replaceStrings letters.upper letters.lower;
   };
+  letters = {
+    upper = map (pair: elemAt pair 1) pairs;
+    lower = map (pair: elemAt pair 0) pairs;
+  };
+  # Those of the units.
+  pairs = [
+    [
+      "b"
+      "B"
+    ]
+    [
+      "g"
+      "G"
+    ]
+    [
+      "h"
+      "H"
+    ]
+    [
+      "i"
+      "I"
+    ]
+    [
+      "k"
+      "K"
+    ]
+    [
+      "m"
+      "M"
+    ]
+    [
+      "n"
+      "N"
+    ]
+    [
+      "s"
+      "S"
+    ]
+  ];
 
-  described = type: if type ? description then type // { name = type.description; } else type;
-
-  listed =
+  flat =
     prefix: options:
     concatMap (
       name:
-      let
-        option = {
-          readOnly = false;
-        }
-        // options.${name};
-        below = option.type.options or { };
-      in
       [
         {
           name = prefix + name;
-          type = removeAttrs (described option.type) [
-            "options"
-            "description"
-            "descriptionClass"
-          ];
-          default =
-            if option ? defaultText then
-              option.defaultText.text
-            else if option ? default then
-              toJSON option.default
-            else
-              null;
-          inherit (option) description readOnly;
+          option = {
+            readOnly = false;
+          }
+          // options.${name};
         }
       ]
-      ++ listed "${prefix}${name}." below
+      ++ flat "${prefix}${name}." (options.${name}.type.options or { })
     ) (attrNames options);
 
   declared = import ../../nix/options.nix {
     inherit lib;
     pkgs = { };
   };
+  options = flat "" (declared.common // declared.system);
 in
-listed "" (declared.common // declared.system)
+{
+  listed = map (
+    { name, option }:
+    {
+      inherit name;
+      inherit (option) description readOnly;
+      type = removeAttrs (option.type // { name = option.type.description or option.type.name; }) [
+        "check"
+        "description"
+        "descriptionClass"
+        "options"
+      ];
+      default =
+        if option ? defaultText then
+          option.defaultText.text
+        else if option ? default then
+          toJSON option.default
+        else
+          null;
+    }
+  ) options;
+
+  # Whether the option of that name takes the value.
+  takes = name: value: any (each: each.name == name && each.option.type.check value) options;
+}

@@ -16,7 +16,7 @@ NOTHING = {"null", "{}", "[]", None}
 
 def declared() -> list[dict[str, Any]]:
     """``name``, ``type``, ``default`` (Nix or JSON), ``readOnly`` and ``description`` of each."""
-    return evaluate(f"import {HERE}/declared.nix")
+    return evaluate(f"(import {HERE}/declared.nix).listed")
 
 
 def plain(description: str) -> str:

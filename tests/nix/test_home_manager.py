@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 
+import msgspec
 import pytest
 
 from claude_proxy.command_line import load
@@ -34,23 +35,9 @@ def words(found) -> list[str]:
     return [word.replace("%%", "%").replace("$$", "$") for word in shlex.split(line)]
 
 
-def configuration(found):
-    """What stands in the configuration file; the stand-in's name for it holds that."""
-    return json.loads(words(found)[1].removeprefix("--config=/nix/store/stand-in.toml#"))
-
-
-def settings(found, tmp_path) -> Settings:
-    """What the program makes of it."""
-    lines = []
-    for name, value in configuration(found).items():
-        if isinstance(value, dict):
-            shown = ", ".join(f"{json.dumps(k)} = {json.dumps(v)}" for k, v in value.items())
-            lines.append(f"{name} = {{ {shown} }}")
-        else:
-            lines.append(f"{name} = {json.dumps(value)}")
-    file = tmp_path / "config.toml"
-    file.write_text("\n".join(lines))
-    return load([f"--config={file}", *words(found)[2:]], {}).settings
+def settings(found) -> Settings:
+    """What the program makes of its flags."""
+    return load(words(found)[1:], {}).settings
 
 
 def variables(found) -> dict[str, str]:
@@ -69,10 +56,10 @@ def test_disabled_it_asks_for_nothing_unfree(home):
     assert home(more="allowUnfree = false;")["failed"] == []
 
 
-def test_enabled_its_units_are_the_shipped_ones(home, tmp_path):
+def test_enabled_its_units_are_the_shipped_ones(home):
     found = home(ENABLED)
     assert (found["failed"], found["warnings"]) == ([], [])
-    assert found["packages"] == ["package"]
+    assert found["packages"] == ["package", "claude-code"]
     assert service(found)["Unit"] == shipped(SERVICE)["Unit"]
     assert without(service(found)["Service"], OWN) == without(shipped(SERVICE)["Service"], OWN)
     assert socket(found) == shipped(SOCKET)
@@ -81,17 +68,11 @@ def test_enabled_its_units_are_the_shipped_ones(home, tmp_path):
         *(f"systemd/user/{SERVICE}", f"systemd/user/{SOCKET}"),
         f"systemd/user/sockets.target.wants/{SOCKET}",
     }
-    taken = settings(found, tmp_path)
-    differing = {"config", "claude"}
-    assert {
-        name
-        for name in Settings.__struct_fields__
-        if getattr(taken, name) != getattr(Settings(), name)
-    } == differing
-    assert taken.claude == CLI
+    taken = settings(found)
+    assert taken == msgspec.structs.replace(Settings(), claude=CLI)
 
 
-def test_every_option_arrives(home, tmp_path):
+def test_every_option_arrives(home):
     found = home(
         """
         enable = true;
@@ -116,7 +97,7 @@ def test_every_option_arrives(home, tmp_path):
     assert socket(found)["Socket"]["ListenStream"][0] == "[::1]:9000"
     assert service(found)["Service"]["LoadCredential"] == ["api-key:/run/secrets/a b%%"]
     assert variables(found)["X"] == '50%% of "it"'
-    taken = settings(found, tmp_path)
+    taken = settings(found)
     assert (taken.host, taken.port, taken.model, taken.idle_exit) == ("::1", 9000, "opus", 3600)
     assert (taken.spares, taken.max_concurrency, taken.keep_alive) == (3, 4, 60)
     assert (taken.model_alias, taken.log_level) == ({"gpt-*": "haiku"}, "debug")
@@ -135,6 +116,7 @@ def test_without_a_package_the_cli_is_the_one_on_the_path(home):
     found = home(ENABLED + "claudePackage = null;", more="allowUnfree = false;")
     assert found["failed"] == []
     assert not any("--claude" in word for word in words(found))
+    assert found["packages"] == ["package"]
     assert "/run/current-system/sw/bin" in variables(found)["PATH"].split(":")
 
 
@@ -159,10 +141,31 @@ def test_a_key_of_the_configurations_own_is_warned_of(home):
 
 def test_a_key_file_keeps_the_key_out_of_the_units(home):
     found = home(ENABLED + 'apiKeyFile = "/run/secrets/a";')
-    assert "PROXY_API_KEY" not in json.dumps(found)
+    assert "PROXY_API_KEY=" not in json.dumps(found)
 
 
-def test_without_socket_activation_it_listens_itself(home, tmp_path):
+@pytest.mark.parametrize(
+    ("given", "written"),
+    [
+        ("%t/agenix/a%", "%t/agenix/a%%"),
+        ("%h/key", "%h/key"),
+        ("${XDG_RUNTIME_DIR}/agenix/a", "%t/agenix/a"),
+        ("/run/secrets/a%t", "/run/secrets/a%%t"),
+    ],
+)
+def test_a_key_file_may_be_where_systemd_knows(home, given, written):
+    """agenix has its files of a user's in the runtime directory."""
+    found = home(ENABLED + f'apiKeyFile = "{given.replace("$", chr(92) + "$")}";')
+    assert service(found)["Service"]["LoadCredential"] == [f"api-key:{written}"]
+
+
+def test_a_key_in_the_sessions_environment_is_not_the_services(home):
+    found = home(ENABLED)
+    assert service(found)["Service"]["UnsetEnvironment"] == ["PROXY_API_KEY"]
+    assert "UnsetEnvironment" not in service(home(ENABLED + 'apiKey = "a";'))["Service"]
+
+
+def test_without_socket_activation_it_listens_itself(home):
     found = home(
         ENABLED + 'socketActivation = false; host = "my.host"; settings.listen = [ "/a" ];'
     )
@@ -171,7 +174,7 @@ def test_without_socket_activation_it_listens_itself(home, tmp_path):
     assert f"systemd/user/{SOCKET}" not in found["files"]
     assert f"systemd/user/default.target.wants/{SERVICE}" in found["files"]
     assert "Requires" not in service(found)["Unit"]
-    assert settings(found, tmp_path).listen == ("/a",)
+    assert settings(found).listen == ("/a",)
 
 
 def test_others_at_the_port_are_warned_of(home):
@@ -206,11 +209,19 @@ def test_a_user_may_set_what_he_likes_of_the_units(home):
     "wrong",
     [
         *("port = 70000;", 'port = "8080";', 'model = "";', "spares = 65;", "maxConcurrency = 0;"),
-        *('idleExit = "soon";', "keepAlive = -1;", 'logLevel = "loud";', 'apiKey = "two words";'),
+        *(
+            'idleExit = "soon";',
+            "keepAlive = -1;",
+            'idleExit = "48h";',
+            'logLevel = "loud";',
+            'apiKey = "two words";',
+        ),
         *("apiKeyFile = ./key;", 'apiKeyFile = "relative";', f'apiKeyFile = "{IN_STORE}";'),
         *("modelAliases.x = 1;", "environment.X = 1;", 'extraArgs = "--demo";', "nonsense = 1;"),
         *("settings.nonsense = 1;", 'settings.queue = "many";', "settings.retries = 11;"),
         *('settings.timeout = "1d";', 'settings.store-size = "big";', 'baseUrl = "x";'),
+        *("settings.timeout = 0;", 'settings.max-body-size = "1.0000001k";'),
+        *('settings.listen = [ "nonsense" ];', 'apiKeyFile = "/a\\\\";', 'apiKeyFile = "/a\\nb";'),
         *('claudePackage = "claude";', "sandbox = 1;", 'socketActivation = "yes";'),
     ],
 )
@@ -226,9 +237,13 @@ def test_a_wrong_value_is_an_error_that_names_the_option(home, wrong):
     [
         ('apiKey = "a"; apiKeyFile = "/b";', "apiKey or apiKeyFile"),
         ('host = "my.host";', "host"),
+        ('host = "999.1.1.1";', "host"),
         ('settings.listen = [ "/a" ];', "settings.listen"),
         ("port = 0;", "port"),
         ('environment.PROXY_API_KEY = "a";', "environment"),
+        ('environment."A B" = "a";', "environment"),
+        ('environment.CLAUDE_PROXY_QUEUE = "a";', "environment"),
+        ('modelAliases."a=b" = "c";', "modelAliases"),
         ('extraArgs = [ "--api-key=a" ];', "extraArgs"),
     ],
 )

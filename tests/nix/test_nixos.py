@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.nix.evaluation import HERE, Refused, needs_home_manager, needs_nixpkgs
-from tests.nix.test_home_manager import configuration, service, socket
+from tests.nix.test_home_manager import service, settings, socket
 from tests.nix.test_units import OWN, SERVICE, SOCKET, shipped, without
 
 pytestmark = needs_nixpkgs
@@ -24,8 +24,9 @@ def with_users(system):
 
     def with_users(options: str = "", *, alice: str = ""):
         users = (
-            "{ users.users.alice = { }; users.users.bob = { }; home-manager.users.bob = { };"
-            f" home-manager.users.alice.my.ai.claudeProxy = {{ {alice} }}; }}"
+            "({ lib, ... }: { users.users.alice = { }; users.users.bob = { };"
+            " home-manager.users.bob = { };"
+            f" home-manager.users.alice.my.ai.claudeProxy = {{ {alice} }}; }})"
         )
         return system(options, modules=users, home_manager=True)
 
@@ -41,7 +42,7 @@ def test_disabled_it_is_nothing(system):
 def test_alone_it_is_the_systems_for_everybody_who_logs_in(system):
     found = system(ENABLED)
     assert (found["failed"], found["warnings"], found["linger"]) == ([], [], {})
-    assert found["packages"] == ["package"]
+    assert found["packages"] == ["package", "claude-code"]
     here = as_lists(found["services"][UNIT])
     assert without(here, OWN) == without(shipped(SERVICE)["Service"], OWN)
     assert as_lists(found["sockets"][UNIT]) == shipped(SOCKET)["Socket"]
@@ -61,6 +62,22 @@ def test_alone_for_some_users_from_boot_on(system):
     found = system(ENABLED + 'users = [ "alice" "bob" ]; linger = true;')
     assert found["conditions"][UNIT]["ConditionUser"] == ["|alice", "|bob"]
     assert found["linger"] == {"alice": True, "bob": True}
+
+
+@pytest.mark.parametrize("linger", ["", "linger = true;"])
+def test_users_are_known_by_the_name_that_they_log_in_with(system, linger):
+    found = system(
+        ENABLED + linger + 'users = [ "alice" ];', modules='{ users.users.alice.name = "al"; }'
+    )
+    assert found["failed"] == []
+    assert found["conditions"][UNIT]["ConditionUser"] == ["|al"]
+
+
+def test_a_user_who_is_not_there_is_said(system):
+    (failed,) = system(ENABLED + 'users = [ "alcie" ];', modules="{ users.users.alice = { }; }")[
+        "failed"
+    ]
+    assert "there is no user alcie" in failed
 
 
 def test_to_linger_somebody_must_be_named(system):
@@ -98,12 +115,24 @@ def test_a_users_own_settings_win_each_by_itself(with_users):
         alice='port = 9001; settings.retries = 2; environment.B = "2"; modelAliases.x = "opus";',
     )
     alice, bob = found["users"]["alice"], found["users"]["bob"]
-    assert configuration(alice)["port"] == 9001
-    assert (configuration(alice)["queue"], configuration(alice)["retries"]) == (3, 2)
-    assert configuration(alice)["model-alias"] == {"x": "opus"}
+    assert settings(alice).port == 9001
+    assert (settings(alice).queue, settings(alice).retries) == (3, 2)
+    assert settings(alice).model_alias == {"x": "opus"}
     assert {'"A=1"', '"B=2"'} < set(service(alice)["Service"]["Environment"])
-    assert (configuration(bob)["port"], configuration(bob)["retries"]) == (9000, 1)
+    assert (settings(bob).port, settings(bob).retries) == (9000, 1)
     assert '"A=1"' in service(bob)["Service"]["Environment"]
+
+
+@needs_home_manager
+def test_defaults_of_others_go_before_those_of_the_system(with_users):
+    """And what the system does set goes before them."""
+    alice = (
+        'port = lib.mkDefault 9001; model = lib.mkDefault "opus"; settings.queue = lib.mkDefault 3;'
+    )
+    found = with_users(ENABLED + 'model = "haiku";', alice=alice)["users"]
+    assert (settings(found["alice"]).port, settings(found["alice"]).queue) == (9001, 3)
+    assert settings(found["alice"]).model == "haiku"
+    assert settings(found["bob"]).model == "haiku"
 
 
 @needs_home_manager
@@ -126,8 +155,21 @@ def test_only_the_users_that_are_named_get_it_each_in_its_way(with_users):
 
 
 @needs_home_manager
-def test_all_users_of_home_manager_linger(with_users):
-    assert with_users(ENABLED + "linger = true;")["linger"] == {"alice": True, "bob": True}
+def test_two_who_linger_with_the_same_port_are_warned_of(with_users):
+    both = 'users = [ "alice" "bob" ]; linger = true;'
+    (warning,) = with_users(ENABLED + both)["warnings"]
+    assert "more than one user gets port 8080" in warning
+    assert with_users(ENABLED + both, alice="port = 9001;")["warnings"] == []
+
+
+@needs_home_manager
+def test_users_that_are_called_otherwise_get_it(system):
+    found = system(
+        ENABLED + 'users = [ "alice" ];',
+        modules='{ users.users.alice.name = "al"; home-manager.users.alice = { }; }',
+        home_manager=True,
+    )
+    assert found["users"]["alice"]["units"] == [UNIT]
 
 
 @needs_home_manager

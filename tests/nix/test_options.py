@@ -11,7 +11,7 @@ import pytest
 
 from claude_proxy.settings import BYTES, CHOICES, DURATIONS, FLAGS, OPTIONS, Settings, UsageError
 from claude_proxy.values import convert
-from tests.nix.evaluation import ROOT, needs_nix
+from tests.nix.evaluation import HERE, ROOT, evaluate, needs_nix
 from tests.nix.table import declared, table
 
 pytestmark = needs_nix
@@ -75,37 +75,64 @@ def test_the_type_takes_what_the_program_takes(options, name):
         assert tuple(kind["values"]) == CHOICES[name]
     elif name in FLAGS:
         assert "boolean" in kind["name"]
-    elif name in DURATIONS:
-        assert "number of seconds" in kind["name"]
-    elif name in BYTES:
-        assert "number of bytes" in kind["name"]
+    elif name in DURATIONS | BYTES:
+        assert kind["name"].startswith("number of ")
     elif bounds(name) != {"low": None, "high": None}:
         assert {"low": kind["low"], "high": kind["high"]} == bounds(name)
     else:
         assert "string" in kind["name"] or "path" in kind["name"]
 
 
-def pattern(of: str) -> re.Pattern[str]:
-    """That of options.nix for texts of durations or sizes."""
-    text = (ROOT / "nix" / "options.nix").read_text()
-    found = re.search(rf"{of} =\n.*?strMatching \"(.*?)\"", text, re.DOTALL)
-    assert found is not None
-    return re.compile(found[1])
+NUMBERS = ["-1", "0", "0.5", "1", "5", "11", "65", "90000", "1e6", "5e9", "2e12"]
+TIMES = ["0s", "0", "1s", "90", "0.5h", "9 s", "250ms", "2min", "3M", "24h"]
+SIZES = ["1024", "1k", "64M", "1.5G", "2GiB", "70 MB", "0.3k", "1.0000001k"]
+WRONG = ["", "soon", "1d", "25h", "-1s", "1T", "5000G", "1kk", "s", "1.s", "1,5h"]
+
+
+def samples(name: str) -> list[Any]:
+    """Numbers, and texts where there may be one."""
+    numbers = [json.loads(number) for number in NUMBERS]
+    if name in DURATIONS | BYTES:
+        return [*numbers, *(TIMES if name in DURATIONS else SIZES), *WRONG]
+    kind = type(getattr(Settings(), name))
+    return [each for each in numbers if kind is float or isinstance(each, int)]
+
+
+def taken(name: str, value: Any) -> bool:
+    """By the program."""
+    try:
+        convert(name, value if isinstance(value, str) else str(value), name)
+    except UsageError:
+        return False
+    return True
+
+
+MEASURED = [name for name in NAMES if isinstance(getattr(Settings(), name), (int, float))]
+
+
+@pytest.mark.parametrize("name", [name for name in MEASURED if name not in FLAGS])
+def test_values_are_taken_by_both_or_by_none(options, name):
+    """Else a configuration would be built that the program refuses when it starts."""
+    option = option_of(name, options)["name"]
+    values = samples(name)
+    given = evaluate(
+        f"""let declared = import {HERE}/declared.nix; in
+          map (declared.takes "{option}") (builtins.fromJSON {json.dumps(json.dumps(values))})"""
+    )
+    assert dict(zip(map(str, values), given, strict=True)) == {
+        str(value): taken(name, value) for value in values
+    }
 
 
 @pytest.mark.parametrize(
-    ("of", "name", "text"),
-    [("duration", "timeout", text) for text in ("1s", "0.5h", "90 s", "250ms", "2min", "3m", "1d")]
-    + [("size", "store_size", text) for text in ("64M", "1.5G", "4096k", "2GiB", "70 MB", "1T")]
-    + [("duration", "timeout", ""), ("size", "store_size", "M")],
+    "place",
+    ["127.0.0.1:80", "[::1]:80", "/a b", "unix:/a", "~/a", "host:1", "nonsense", "a:", "[::1]"],
 )
-def test_texts_are_taken_by_both_or_by_none(of, name, text):
-    try:
-        convert(name, text, name)
-        taken = True
-    except UsageError:
-        taken = False
-    assert bool(pattern(of).fullmatch(text)) == taken
+def test_places_are_taken_by_both_or_by_none(place):
+    given = evaluate(
+        f"""(import {HERE}/declared.nix).takes "settings.listen" [ {json.dumps(place)} ]"""
+    )
+    assert given == taken("listen", place)
 
 
 def test_the_table_of_the_readme_is_true():

@@ -17,7 +17,7 @@ pytestmark = needs_nix
 SHIPPED = ROOT / "systemd"
 SERVICE, SOCKET, DROP_IN = "claude-proxy.service", "claude-proxy.socket", "no-sandbox.conf"
 PROGRAM = "/nix/store/x/bin/claude-proxy"
-OWN = {"ExecStart", "Environment", "LoadCredential", "SetCredential"}
+OWN = {"ExecStart", "Environment", "UnsetEnvironment", "LoadCredential", "SetCredential"}
 
 Unit = dict[str, dict[str, list[str]]]
 
@@ -44,6 +44,7 @@ def made(**changes: str) -> dict[str, Unit]:
         "program": f'"{PROGRAM}"',
         "arguments": "[ ]",
         "environment": "{ }",
+        "unset": "[ ]",
         "path": '[ "/a/bin" "%h/bin" ]',
         "credential": "null",
         "sandbox": "true",

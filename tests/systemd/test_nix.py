@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
+from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.nix.evaluation import ROOT, evaluate, needs_nix
@@ -36,15 +39,16 @@ def text(unit: dict) -> str:
 
 
 @pytest.fixture
-def generation(service, simulator):
-    """Puts the units that Nix makes of these arguments in the place of the shipped ones."""
+def made(service, simulator):
+    """The text of the units that Nix makes of these arguments, by the unit's name."""
 
-    def generation(**changes: str) -> None:
+    def made(**changes: str) -> dict[str, str]:
         arguments = {
             "program": f'"{PROGRAM}"',
             "arguments": '[ "--idle-exit=5min" ]',
             "environment": f"""{{ ANTHROPIC_BASE_URL = "{simulator.url}";
               ANTHROPIC_API_KEY = "{UPSTREAM_KEY}"; PYTHONWARNINGS = "error"; }}""",
+            "unset": '[ "PROXY_API_KEY" ]',
             "path": '[ "%h/.local/bin" "/usr/bin" "/bin" ]',
             "credential": f'"{service.units}/key"',
             "sandbox": "true",
@@ -52,10 +56,20 @@ def generation(service, simulator):
             "listen": '[ "127.0.0.1:8080" ]',
         } | changes
         given = " ".join(f"{name} = {value};" for name, value in arguments.items())
-        made = evaluate(f"(import {ROOT}/nix/units.nix).units {{ {given} }}")
+        units = evaluate(f"(import {ROOT}/nix/units.nix).units {{ {given} }}")
+        return {f"claude-proxy.{kind}": text(unit) for kind, unit in units.items()}
+
+    return made
+
+
+@pytest.fixture
+def generation(service, made):
+    """Puts the units that Nix makes of these arguments in the place of the shipped ones."""
+
+    def generation(**changes: str) -> None:
         (service.units / SOCKET).unlink()
-        for kind, unit in made.items():
-            (service.units / f"claude-proxy.{kind}").write_text(text(unit))
+        for name, unit in made(**changes).items():
+            (service.units / name).write_text(unit)
         (service.units / "key").write_text(f"{KEY}\n")
         service.environment.clear()
         service.edit(*(f"BindReadOnlyPaths={path}" for path in hidden_paths()))
@@ -124,3 +138,57 @@ def test_the_commands_know_it(service, generation):
     assert say("key") == f"{KEY}\n"
     assert "starts with the first connection" in say("status")
     assert f"ok    CLI of the service: {ROOT}/tests/fakes/claude" in say("check")
+
+
+@pytest.mark.skipif(shutil.which("sd-switch") is None, reason="needs sd-switch, home-manager's own")
+def test_a_switch_starts_anew_what_has_changed_and_nothing_else(
+    service, generation, made, tmp_path
+):
+    """home-manager links the new files, then lets sd-switch compare them with the old ones."""
+    generation()
+    systemctl("start", "sockets.target", "default.target")
+
+    def switch(old: Path, **changes: str) -> Path:
+        new = tmp_path / f"{len(list(tmp_path.iterdir()))}"
+        wants = new / "default.target.wants" if "socketActivation" in changes else None
+        (wants or new / "sockets.target.wants").mkdir(parents=True)
+        for unit in (NAME, SOCKET):
+            (service.units / unit).unlink(missing_ok=True)
+        for name, unit in made(**changes).items():
+            (new / name).write_text(unit)
+            (service.units / name).write_text(unit)
+        wanted = NAME if wants else SOCKET
+        shutil.copy(new / wanted, wants or new / "sockets.target.wants")
+        systemctl("daemon-reload")
+        subprocess.run(
+            [
+                *("sd-switch", "--force-systemctl", "--timeout", "60000"),
+                *("--old-units", str(old), "--new-units", str(new)),
+            ],
+            check=True,
+            capture_output=True,
+        )
+        return new
+
+    (tmp_path / "empty").mkdir()
+    first = switch(tmp_path / "empty")
+    assert (service.show("ActiveState", SOCKET), service.show("ActiveState")) == (
+        *("active", "inactive"),
+    )
+    assert ask(service.client(), "[simulate text=ok]").status_code == 200
+    pid = service.pid
+    same = switch(first)
+    assert service.pid == pid
+    other = switch(same, arguments='[ "--idle-exit=6min" ]')
+    assert ask(service.client(), "[simulate text=ok]").status_code == 200
+    assert service.pid != pid
+    moved = switch(other, listen='[ "127.0.0.1:8090" ]')
+    with httpx.Client(base_url="http://127.0.0.1:8090", timeout=60) as client:
+        client.headers["authorization"] = f"Bearer {KEY}"
+        assert ask(client, "[simulate text=ok]").status_code == 200
+        alone = switch(moved, socketActivation="false", arguments='[ "--port=8090" ]')
+        assert service.show("LoadState", SOCKET) == "not-found"
+        assert ask(client, "[simulate text=ok]").status_code == 200
+    switch(alone)
+    assert service.show("ActiveState", SOCKET) == "active"
+    assert ask(service.client(), "[simulate text=ok]").status_code == 200

@@ -19,7 +19,7 @@ from claude_proxy.listeners import Place
 from claude_proxy.settings import Settings
 from tests.unit.answering import answering
 from tests.unit.fake_cli import running
-from tests.unit.test_commands_desk import Desk
+from tests.unit.test_commands_desk import SHELL, Desk
 
 
 @pytest.fixture
@@ -48,8 +48,8 @@ def scene(tmp_path: Path, **parts) -> Scene:
     environ = parts.pop("environ", {"HOME": str(tmp_path), "PATH": str(tmp_path)})
     service = parts.pop("service", {})
     fragment = service.get("FragmentPath", "/nonexistent")
-    show = f'case "$*" in *" cat "*) exec /bin/cat {fragment} ;; esac; exit 1'
-    (tmp_path / "systemctl").write_text(f"#!/bin/sh\n{show}\n")
+    text = f'case "$*" in *" cat "*) show {fragment}; exit 0 ;; esac; exit 1'
+    (tmp_path / "systemctl").write_text(f"{SHELL}\n{text}\n")
     (tmp_path / "systemctl").chmod(0o755)
     seen = Seen(
         systemctl.Manager(environ, {"Version": "257"}),

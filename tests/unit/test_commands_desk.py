@@ -11,29 +11,36 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-SYSTEMCTL = """#!/bin/sh
+# Nothing but the shell is asked for: the unit tests run where there is little else.
+SHELL = """#!/bin/sh
+show() { while IFS= read -r line || [ "$line" ]; do printf '%s\\n' "$line"; done <"$1"; }
+"""
+SYSTEMCTL = """
 case "$*" in
   *"--property=Version,UnitPath"*) answer=manager ;;
   *show*claude-proxy.service*) answer=service ;;
   *show*claude-proxy.socket*) answer=socket ;;
   *show-environment*) answer=environment ;;
   *" cat claude-proxy.service"*)
-    exec cat "$(sed -n 's/^FragmentPath=//p' DIRECTORY/service)" ;;
+    while IFS='=' read -r name value; do
+      if [ "$name" = FragmentPath ]; then show "$value"; fi
+    done <DIRECTORY/service
+    exit 0 ;;
   *)
     shift 3
     echo "$*" >>DIRECTORY/calls
     if [ -f DIRECTORY/broken ]; then echo "no such luck" >&2; exit 1; fi
     exit 0 ;;
 esac
-[ -f DIRECTORY/$answer ] && cat DIRECTORY/$answer
+[ -f DIRECTORY/$answer ] && show DIRECTORY/$answer
 """
-ANSWERING = """#!/bin/sh
-[ -f DIRECTORY/NAME ] && cat DIRECTORY/NAME
+ANSWERING = """
+[ -f DIRECTORY/NAME ] && show DIRECTORY/NAME
 """
-CLAUDE = """#!/bin/sh
+CLAUDE = """
 if [ "$1" = auth ]; then
   printf '{"loggedIn": %s, "authMethod": "claude.ai", "subscriptionType": "max"}\\n' \\
-    "$(cat DIRECTORY/logged-in)"
+    "$(show DIRECTORY/logged-in)"
 else
   echo "2.1.330 (Claude Code)"
 fi
@@ -64,7 +71,9 @@ class Desk:
 
     def program(self, name: str, text: str) -> None:
         path = self.bin / name
-        path.write_text(text.replace("DIRECTORY", str(self.answers)).replace("NAME", name))
+        shell = "" if text.startswith("#!") else SHELL
+        text = text.replace("DIRECTORY", str(self.answers)).replace("NAME", name)
+        path.write_text(shell + text)
         path.chmod(0o755)
 
     def answer(self, name: str, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,8 @@ def test_a_credential_is_a_file_or_the_key_itself():
     text = "LoadCredential=other:/x\nLoadCredential=api-key:%h/a b%%\nLoadCredential=last:/y\n"
     assert unit_text.credential_of(text, "/home/me") == "/home/me/a b%"
     assert unit_text.credential_of(f"{text}LoadCredential=\n") is None
+    runtime = unit_text.credential_of("LoadCredential=api-key:%t/agenix/a\n")
+    assert runtime == f"/run/user/{os.getuid()}/agenix/a"
     assert unit_text.key_in("SetCredential=api-key:sk-100%%\n") == "sk-100%"
     assert unit_text.key_in("SetCredential=api-key:no file\n") is None
     assert unit_text.key_in(text) is None
