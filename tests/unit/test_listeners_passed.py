@@ -137,7 +137,11 @@ def adoptable(one: socket.socket) -> int:
     return descriptor
 
 
-@pytest.mark.parametrize("pid", [None, "", "1", "x", str(os.getpid() + 1), f" {os.getpid()}"])
+@pytest.mark.parametrize(
+    "pid",
+    [None, "", "1", "x", str(os.getpid() + 1), f" {os.getpid()}"],
+    ids=["none", "empty", "init", "word", "another", "blank"],
+)
 def test_what_is_meant_for_another_process_is_left_alone(pid):
     environ = {"LISTEN_FDS": "1"} | ({} if pid is None else {"LISTEN_PID": pid})
     with listening("127.0.0.1") as server:
