@@ -40,8 +40,9 @@ def of_either(here: Settings, served: Settings | None, environ: Mapping[str, str
     """The one that is asked for here, else the one that the service was told of, else the one
     that is found here. Raises ConfigurationError.
     """
-    told = served is not None and served.claude is not None and here.claude is None
-    return installed(served if told and served else here, environ)
+    if here.claude is None and served is not None and served.claude is not None:
+        return installed(served, environ)
+    return installed(here, environ)
 
 
 def interpreter(path: Path, environ: Mapping[str, str]) -> Path | None:

@@ -107,6 +107,8 @@ class Seen:
         """All variables that the service is started with."""
         given = self.manager.environment() if self.manager else {}
         given |= self.variables(home)
+        for name in unit_text.unset(self.unit_text):
+            given.pop(name, None)
         return {"HOME": home, **given, "PATH": given.get("PATH") or MANAGERS_PATH}
 
     def settings(self, home: str) -> Settings | None:

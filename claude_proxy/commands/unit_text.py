@@ -61,6 +61,11 @@ def variables_of(text: str, home: str = "%h") -> dict[str, str]:
     return {name: value for name, sign, value in (word.partition("=") for word in words) if sign}
 
 
+def unset(text: str) -> set[str]:
+    """Names of the variables that ``UnsetEnvironment=`` takes away, whoever has set them."""
+    return {word for value in values(text, "UnsetEnvironment") for word in split(value, "%h")}
+
+
 def environment_files(text: str, home: str = "%h") -> list[Path]:
     """Of ``EnvironmentFile=``; one that need not be there has a ``-`` before it."""
     return [Path(expanded(value.lstrip("-"), home)) for value in values(text, "EnvironmentFile")]

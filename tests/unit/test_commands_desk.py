@@ -191,6 +191,14 @@ def test_the_key_is_found_where_the_unit_has_it(desk, lines, key, manager):
     assert not (desk.home / ".local").exists()
 
 
+def test_a_key_of_the_session_that_the_unit_does_not_take_is_not_the_services(desk):
+    desk.serve("/bin/true")
+    desk.answer("environment", "PROXY_API_KEY=sk-of-the-session")
+    assert desk.say("key") == "sk-of-the-session\n"
+    desk.service.write_text(f"{desk.service.read_text()}UnsetEnvironment=PROXY_API_KEY\n")
+    assert desk.say("key").startswith("sk-claude-proxy-")
+
+
 def test_a_key_file_that_is_gone_is_said_to_be(desk):
     desk.serve("/bin/true")
     desk.service.write_text("[Service]\nLoadCredential=api-key:%h/gone\n")

@@ -49,6 +49,11 @@ def test_variables_are_quoted_as_in_a_unit():
     assert found == {"A": "1", "B": "two words", "C": "/home/me", "D": ""}
 
 
+def test_variables_that_are_taken_away():
+    assert unit_text.unset("UnsetEnvironment=A B\nUnsetEnvironment=C\n") == {"A", "B", "C"}
+    assert unit_text.unset("UnsetEnvironment=A\nUnsetEnvironment=\n") == set()
+
+
 def test_files_of_variables():
     text = "EnvironmentFile=-%h/a\nEnvironmentFile=/b c\n"
     assert unit_text.environment_files(text, "/home/me") == [Path("/home/me/a"), Path("/b c")]
