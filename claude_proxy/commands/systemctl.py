@@ -6,6 +6,7 @@ import os
 import pwd
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 
 from claude_proxy.commands import external
@@ -45,6 +46,11 @@ class Manager:
 
     def environment(self) -> dict[str, str]:
         """What the manager hands to every service. The values are never to be shown."""
+        return dict(self._handed_on)
+
+    @cached_property
+    def _handed_on(self) -> dict[str, str]:
+        """Asked for once: nearly every check wants to know."""
         done = self._run("show-environment")
         return assignments(done.output.splitlines()) if done.went_well else {}
 

@@ -53,6 +53,23 @@ def evaluate(expression: str) -> Any:
     return json.loads(run("--eval", "--strict", "--json", "--expr", expression))
 
 
+def units(**given: str) -> Any:
+    """What nix/units.nix makes of these arguments, which are Nix; the others are the plainest."""
+    arguments = {
+        "program": '"/nix/store/x/bin/claude-proxy"',
+        "arguments": "[ ]",
+        "environment": "{ }",
+        "unset": "[ ]",
+        "path": '[ "/a/bin" "%h/bin" ]',
+        "credential": "null",
+        "sandbox": "true",
+        "socketActivation": "true",
+        "listen": '[ "127.0.0.1:8080" ]',
+    } | given
+    text = " ".join(f"{name} = {value};" for name, value in arguments.items())
+    return evaluate(f"(import {ROOT}/nix/units.nix).units {{ {text} }}")
+
+
 def nixpkgs(directory: Path) -> Path:
     """``NIXPKGS``, in ``directory`` made up to what home-manager asks of it."""
     given = Path(NIXPKGS or "")

@@ -10,6 +10,7 @@ import pytest
 
 from claude_proxy.commands import unit_text, units
 from claude_proxy.listeners import Place
+from tests.nix import evaluation
 from tests.nix.evaluation import ROOT, Refused, evaluate, needs_nix, run
 
 pytestmark = needs_nix
@@ -40,19 +41,6 @@ def shipped(name: str) -> Unit:
 
 def made(**changes: str) -> dict[str, Unit]:
     """What nix/units.nix makes; arguments are Nix."""
-    arguments = {
-        "program": f'"{PROGRAM}"',
-        "arguments": "[ ]",
-        "environment": "{ }",
-        "unset": "[ ]",
-        "path": '[ "/a/bin" "%h/bin" ]',
-        "credential": "null",
-        "sandbox": "true",
-        "socketActivation": "true",
-        "listen": '[ "127.0.0.1:8080" ]',
-    } | changes
-    text = " ".join(f"{name} = {value};" for name, value in arguments.items())
-    found = evaluate(f"(import {ROOT}/nix/units.nix).units {{ {text} }}")
     return {
         kind: {
             section: {
@@ -62,7 +50,7 @@ def made(**changes: str) -> dict[str, Unit]:
             for section, settings in unit.items()
             if settings
         }
-        for kind, unit in found.items()
+        for kind, unit in evaluation.units(**changes).items()
     }
 
 

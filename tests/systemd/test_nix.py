@@ -9,7 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.nix.evaluation import ROOT, evaluate, needs_nix
+from tests.nix import evaluation
+from tests.nix.evaluation import ROOT, needs_nix
 from tests.systemd.service import (
     HOME,
     KEY,
@@ -51,13 +52,9 @@ def made(service, simulator):
             "unset": '[ "PROXY_API_KEY" ]',
             "path": '[ "%h/.local/bin" "/usr/bin" "/bin" ]',
             "credential": f'"{service.units}/key"',
-            "sandbox": "true",
-            "socketActivation": "true",
-            "listen": '[ "127.0.0.1:8080" ]',
         } | changes
-        given = " ".join(f"{name} = {value};" for name, value in arguments.items())
-        units = evaluate(f"(import {ROOT}/nix/units.nix).units {{ {given} }}")
-        return {f"claude-proxy.{kind}": text(unit) for kind, unit in units.items()}
+        made = evaluation.units(**arguments)
+        return {f"claude-proxy.{kind}": text(unit) for kind, unit in made.items()}
 
     return made
 
