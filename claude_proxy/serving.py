@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from claude_proxy import app
+from claude_proxy import app, descriptors
 from claude_proxy.claude.pool import Pool
 from claude_proxy.current import Current
 from claude_proxy.kept import Kept
@@ -32,6 +32,7 @@ class Serving:
         self._listening = listening
         current = Current(start.settings, start.key)
         self.server = Server(app.build(current, pool, kept), pool, start.settings.drain_timeout)
+        self.server.limit_connections(descriptors.for_connections(start.settings))
         self._supervision = Supervision(
             self.server, pool, current, spent, start.notifier, activated=bool(start.passed)
         )
