@@ -16,6 +16,9 @@ MOST_HEADERS = 128
 # How many bytes of a body may be none of its data, beside as many as there are data.
 FRAMING_SIZE = 65_536
 
+# Digits of a body's length; h11 has the same bound, but not always had.
+LONGEST_LENGTH = 20
+
 INVALID = "invalid_http"
 VERSIONS = (b"1.0", b"1.1")
 LOOSE_END = re.compile(rb"(?<!\r)\n|\r(?!\n)")
@@ -107,6 +110,8 @@ def checked(request: h11.Request, head: bytes) -> h11.Request:
 def check_framing(request: h11.Request, lengths: list[bytes]) -> None:
     if len(lengths) > 1 or any(b"," in length for length in lengths):
         raise invalid("more than one Content-Length")
+    if any(len(length.strip()) > LONGEST_LENGTH for length in lengths):
+        raise invalid("bad Content-Length")
     if any(name == b"transfer-encoding" for name, _ in request.headers):
         if lengths:
             raise invalid("both Content-Length and Transfer-Encoding")
