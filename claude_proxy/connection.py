@@ -137,7 +137,8 @@ class Connection(H11Protocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        self._watch()
+        if self.conn.their_state is h11.SEND_BODY:
+            self._watch()
 
     def shutdown(self) -> None:
         if not self.transport.is_closing():
@@ -176,15 +177,14 @@ class Connection(H11Protocol):
             self._unset_keepalive_if_required()
 
     def _current_stage(self) -> Stage | None:
-        if self.transport.is_closing():
-            return None
-        if self.conn.their_state is h11.IDLE:
-            if self.conn.unread:
-                return Stage.HEAD
-            return Stage.SILENT if self.cycle is None else None
-        if self.conn.their_state is h11.SEND_BODY and self.is_answered:
-            return Stage.REST
-        return None
+        state, stage = self.conn.their_state, None
+        if state is h11.IDLE and self.conn.unread:
+            stage = Stage.HEAD
+        elif state is h11.IDLE:
+            stage = Stage.SILENT if self.cycle is None else None
+        elif state is h11.SEND_BODY and self.is_answered:
+            stage = Stage.REST
+        return None if stage is None or self.transport.is_closing() else stage
 
     def _give_up(self, stage: Stage) -> None:
         if stage is Stage.HEAD:

@@ -21,9 +21,8 @@ LONGEST_LENGTH = 20
 
 INVALID = "invalid_http"
 VERSIONS = (b"1.0", b"1.1")
-LOOSE_END = re.compile(rb"(?<!\r)\n|\r(?!\n)")
-FOLDED = re.compile(rb"\n[ \t]")
-LENGTHS = re.compile(rb"\ncontent-length:([^\r\n]*)", re.IGNORECASE)
+LINE_ENDS = (b"\r", b"\n")
+LENGTHS = re.compile(rb"\ncontent-length:([^\r\n]*)")
 ORIGIN = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
 TLS_HANDSHAKE = b"\x16"
 # The last request has come as a whole, or there never will be one.
@@ -60,7 +59,7 @@ class Parser(h11.Connection):
         """Without what means nothing: empty lines before a request, and all after the last."""
         if self.fault is not None or self.their_state in OVER:
             return b""
-        if self.their_state is h11.SEND_BODY or self.unread:
+        if not data.startswith(LINE_ENDS) or self.their_state is h11.SEND_BODY or self.unread:
             return data
         return data.lstrip(b"\r\n")
 
@@ -69,28 +68,40 @@ class Parser(h11.Connection):
         super().receive_data(data)
 
     def next_event(self) -> Event:
-        if self.fault is not None or self.their_state in OVER:
+        state = self.their_state
+        if self.fault is not None or state in OVER:
             return h11.NEED_DATA
-        head = self.unread if self.their_state is h11.IDLE else None
+        head = self.unread if state is h11.IDLE else None
         try:
-            return self._followed(super().next_event(), head)
+            event = super().next_event()
+            if head is None:
+                self._count(event)
+            elif event is not h11.NEED_DATA:
+                return self._begun(event, head)
         except h11.RemoteProtocolError as error:
             self.fault = explained(error, head)
         except ProxyError as fault:
             self.fault = fault
+        else:
+            return event
         return h11.NEED_DATA
 
-    def _followed(self, event: Event, head: bytes | None) -> Event:
-        """``head``: what was unread before, when that was no body. Raises ProxyError."""
-        if isinstance(event, h11.Request) and head is not None:
-            rest = len(self.unread)
-            self._framing = rest
-            return checked(event, head[: len(head) - rest])
-        if isinstance(event, h11.Data):
+    def _begun(self, event: Event, head: bytes) -> Event:
+        """``head``: what was unread before. Raises ProxyError."""
+        if not isinstance(event, h11.Request):
+            return event
+        self._framing = len(self.unread)
+        return checked(event, head[: len(head) - self._framing])
+
+    def _awaits(self, event: Event) -> bool:
+        return event is h11.NEED_DATA and self.their_state is h11.SEND_BODY
+
+    def _count(self, event: Event) -> None:
+        """Raises ProxyError."""
+        if type(event) is h11.Data:
             self._framing -= 2 * len(event.data)
-        if self.their_state is h11.SEND_BODY and event is h11.NEED_DATA:
-            check_excess(self._framing)
-        return event
+        elif self._framing > FRAMING_SIZE and self._awaits(event):
+            raise too_much_framing()
 
 
 def checked(request: h11.Request, head: bytes) -> h11.Request:
@@ -99,29 +110,26 @@ def checked(request: h11.Request, head: bytes) -> h11.Request:
         raise errors.UnsupportedVersion("This server speaks HTTP/1.1, and no other version")
     if len(head) > HEAD_SIZE or len(request.headers) > MOST_HEADERS:
         raise too_large(head)
-    if FOLDED.search(head):
+    if b"\n " in head or b"\n\t" in head:
         raise invalid("a header goes on in the next line")
-    if LOOSE_END.search(head):
+    if not head.count(b"\n") == head.count(b"\r") == head.count(b"\r\n"):
         raise invalid("a line ends otherwise than with CR LF")
-    check_framing(request, LENGTHS.findall(head))
+    check_framing(request, head.lower())
     return in_origin_form(request)
 
 
-def check_framing(request: h11.Request, lengths: list[bytes]) -> None:
+def check_framing(request: h11.Request, head: bytes) -> None:
+    """``head``: in lower case."""
+    lengths = LENGTHS.findall(head) if b"\ncontent-length:" in head else []
     if len(lengths) > 1 or any(b"," in length for length in lengths):
         raise invalid("more than one Content-Length")
     if any(len(length.strip()) > LONGEST_LENGTH for length in lengths):
         raise invalid("bad Content-Length")
-    if any(name == b"transfer-encoding" for name, _ in request.headers):
+    if b"\ntransfer-encoding:" in head:
         if lengths:
             raise invalid("both Content-Length and Transfer-Encoding")
         if request.http_version == b"1.0":
             raise invalid("Transfer-Encoding in HTTP/1.0")
-
-
-def check_excess(framing: int) -> None:
-    if framing > FRAMING_SIZE:
-        raise too_much_framing()
 
 
 def in_origin_form(request: h11.Request) -> h11.Request:

@@ -55,6 +55,7 @@ class Server(uvicorn.Server):
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
         )
         super().__init__(config)
         self.server_state = Connections(MOST_CONNECTIONS)
