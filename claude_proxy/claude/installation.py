@@ -37,7 +37,9 @@ class Installation:
         self._login_at = float("-inf")
         self._login_lock = asyncio.Lock()
         self._examining = asyncio.Lock()
-        self._problem: str | None = None
+        self.problem: str | None = None
+        # Processes, so far.
+        self.starts = 0
 
     def retry(self, retries: int) -> None:
         """How often processes that are started from now on may ask a failing upstream again."""
@@ -49,9 +51,11 @@ class Installation:
         Raises ProxyError, also when an upgrade has put something there that will not do.
         """
         await self.follow_upgrade()
-        if self._problem is not None:
-            raise CannotStart(self._problem)
-        return await Session.spawn(self.cli, self._environment, self._empty_directory())
+        if self.problem is not None:
+            raise CannotStart(self.problem)
+        session = await Session.spawn(self.cli, self._environment, self._empty_directory())
+        self.starts += 1
+        return session
 
     def _empty_directory(self) -> Path:
         """Made anew when it is gone: /tmp is tidied now and then."""
@@ -84,10 +88,10 @@ class Installation:
             try:
                 self.cli = await cli_on_disk.examine(self.cli.path, self._environment)
             except ConfigurationError as error:
-                self._problem = str(error)
+                self.problem = str(error)
                 log.error("claude.upgrade_unusable", reason=str(error))  # noqa: TRY400
             else:
-                self._problem = None
+                self.problem = None
                 log.info("claude.upgraded", version=self.cli.version)
 
     async def login(self) -> Login:

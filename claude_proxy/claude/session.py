@@ -90,6 +90,11 @@ class Session:
         return self._process.returncode is None and not self._killed
 
     @property
+    def crashed(self) -> bool:
+        """It has ended, and nobody had told it to."""
+        return self._process.returncode is not None and not self._killed
+
+    @property
     def lives_on(self) -> bool:
         """Another turn may follow the one that has run."""
         return self.alive and self._settled and self._transcript is not None

@@ -32,7 +32,15 @@ ALLOWED = {
     "claude_proxy.anthropic": {"claude_proxy.conversation", "claude_proxy.errors"},
     "claude_proxy.claude": {
         *("claude_proxy.conversation", "claude_proxy.errors", "claude_proxy.settings"),
-        *("claude_proxy.tasks", "claude_proxy.small_file"),
+        *("claude_proxy.tasks", "claude_proxy.small_file", "claude_proxy.used"),
+    },
+    "claude_proxy.used": {"claude_proxy.conversation"},
+    "claude_proxy.budget": set(),
+    "claude_proxy.rate": set(),
+    "claude_proxy.gate": {"claude_proxy.errors", "claude_proxy.settings"},
+    "claude_proxy.clients": {
+        *("claude_proxy.settings", "claude_proxy.api_key", "claude_proxy.small_file"),
+        *("claude_proxy.values", "claude_proxy.listeners"),
     },
     "claude_proxy.simulator": set(),
     "claude_proxy.commands": {
@@ -51,7 +59,10 @@ USERS = {
     "claude_proxy.app": {"claude_proxy.serving"},
     "claude_proxy.journal": {"claude_proxy.log"},
     "claude_proxy.outlet": {"claude_proxy.log"},
-    "claude_proxy.streaming": {"claude_proxy.app", "claude_proxy.responses"},
+    "claude_proxy.streaming": {
+        *("claude_proxy.app", "claude_proxy.responses", "claude_proxy.operations"),
+    },
+    "claude_proxy.metrics": {"claude_proxy.operations"},
     "claude_proxy.openai": {"claude_proxy.app", "claude_proxy.responses"},
     "claude_proxy.anthropic": {"claude_proxy.app"},
     "claude_proxy.simulator": set(),
@@ -60,7 +71,8 @@ USERS = {
         *("claude_proxy.app", "claude_proxy.responses", "claude_proxy.streaming"),
         *("claude_proxy.daemon", "claude_proxy.demo", "claude_proxy.server"),
         *("claude_proxy.serving", "claude_proxy.supervision", "claude_proxy.reload"),
-        "claude_proxy.commands.claude_code",
+        *("claude_proxy.operations", "claude_proxy.usage", "claude_proxy.metrics"),
+        *("claude_proxy.limit_headers", "claude_proxy.commands.claude_code"),
     },
 }
 
