@@ -47,7 +47,7 @@ ALLOWED = {
         *("claude_proxy", "claude_proxy.settings", "claude_proxy.config_file"),
         *("claude_proxy.command_line", "claude_proxy.directories", "claude_proxy.api_key"),
         *("claude_proxy.listeners", "claude_proxy.spending", "claude_proxy.claude.cli"),
-        "claude_proxy.small_file",
+        *("claude_proxy.small_file", "claude_proxy.clients"),
     },
 }
 # What only these may import.
