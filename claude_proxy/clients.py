@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Self
 
 from claude_proxy import small_file
-from claude_proxy.api_key import ApiKey, checked, load_api_key
+from claude_proxy.api_key import NO_FILE, ApiKey, checked, load_api_key
 from claude_proxy.settings import ConfigurationError, Settings, UsageError
 from claude_proxy.values import convert
 
@@ -93,6 +93,10 @@ def read(path: Path) -> list[Client]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8, or too large"
         raise ConfigurationError(f"cannot read the keys file {path}: {reason}") from None
+    if text.strip() == NO_FILE:
+        raise ConfigurationError(
+            f"the keys file that the unit's LoadCredential={path.name}:... names is not there"
+        )
     clients: list[Client] = []
     for number, line in enumerate(text.splitlines(), 1):
         if words := line.partition("#")[0].split():

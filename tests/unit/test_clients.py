@@ -91,6 +91,7 @@ def test_systemd_may_pass_the_file_and_a_setting_goes_before_it(keys, tmp_path):
         ("phone sk-a budget=much/day", "FILE, line 1: budget: expected a number of US dollars"),
         ("phone sk-a budget=1/year", "FILE, line 1: budget: expected a number of US dollars"),
         ("phone sk-\u00e4", "FILE, line 1 is empty or holds characters that no header"),
+        ("no file", "the keys file that the unit's LoadCredential="),
         (b"phone \xff\xfe", "cannot read the keys file FILE: it is not UTF-8"),
         (b"x" * (2**20 + 1), "cannot read the keys file FILE: File too large"),
     ],
