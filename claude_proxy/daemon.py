@@ -13,7 +13,7 @@ from typing import Self
 
 import structlog
 
-from claude_proxy import __version__, demo, listeners, spending
+from claude_proxy import __version__, demo, descriptors, listeners, spending
 from claude_proxy.claude import cli as cli_on_disk
 from claude_proxy.claude.cli import Cli
 from claude_proxy.claude.examined import examine
@@ -77,6 +77,8 @@ def watch_children_without_threads() -> None:
 async def serve(start: Start) -> None:
     """Runs until SIGTERM or SIGINT. Raises ConfigurationError or PortTaken before it listens."""
     watch_children_without_threads()
+    descriptors.raise_limit()
+    asyncio.get_running_loop().set_exception_handler(descriptors.LoopErrors())
     with Signals() as signals:
         async with AsyncExitStack() as stack:
             await run(start, stack, signals)

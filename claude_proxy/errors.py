@@ -110,7 +110,7 @@ class MethodNotAllowed(ProxyError):
 
 
 class RequestTimeout(ProxyError):
-    """The client did not send its body in time."""
+    """The client did not send its request in time."""
 
     status = 408
     type = "invalid_request_error"
@@ -123,10 +123,22 @@ class RequestTooLarge(ProxyError):
     code = "request_too_large"
 
 
+class UriTooLong(ProxyError):
+    status = 414
+    type = "invalid_request_error"
+    code = "uri_too_long"
+
+
 class UnsupportedMediaType(ProxyError):
     status = 415
     type = "invalid_request_error"
     code = "unsupported_media_type"
+
+
+class HeadersTooLarge(ProxyError):
+    status = 431
+    type = "invalid_request_error"
+    code = "headers_too_large"
 
 
 class RateLimited(ProxyError):
@@ -164,6 +176,24 @@ class StructuredOutputFailed(ProxyError):
     def headers(self) -> dict[str, str]:
         """SDKs retry what is our fault; this was tried often enough, and each try costs."""
         return super().headers() | {"x-should-retry": "false"}
+
+
+class Unsupported(ProxyError):
+    """Of HTTP itself: to ask again in the same way does not help."""
+
+    status = 501
+
+    def headers(self) -> dict[str, str]:
+        return super().headers() | {"x-should-retry": "false"}
+
+
+class UnsupportedTransferEncoding(Unsupported):
+    code = "unsupported_transfer_encoding"
+
+
+class UnsupportedVersion(Unsupported):
+    status = 505
+    code = "unsupported_http_version"
 
 
 class BadUpstream(ProxyError):

@@ -11,8 +11,9 @@ import socket
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
+from http import HTTPStatus
 
-from claude_proxy.errors import CannotStart, openai_body
+from claude_proxy.errors import CannotStart, ProxyError, openai_body
 from claude_proxy.listeners import Listener
 
 # For all of them together, however slowly they speak: the program is about to end.
@@ -24,7 +25,7 @@ READ_SIZE = 65_536
 
 def refuse(listeners: Sequence[Listener], reason: str) -> int:
     """Answers everybody who waits with 503 and ``reason``; returns how many those were."""
-    answer = response(reason)
+    answer = response(CannotStart(f"claude-proxy cannot start: {reason}"))
     with ExitStack() as stack:
         waiting = [stack.enter_context(each) for each in accepted(listeners)]
         for connection in waiting:
@@ -68,14 +69,14 @@ def is_over(connection: socket.socket) -> bool:
         return True
 
 
-def response(reason: str) -> bytes:
-    error = CannotStart(f"claude-proxy cannot start: {reason}")
+def response(error: ProxyError) -> bytes:
+    """A whole one, the last of its connection, for where no server runs, or none understands."""
     body = openai_body(error)
     headers = error.headers() | {
         "content-type": "application/json",
         "content-length": str(len(body)),
         "connection": "close",
     }
-    lines = [f"HTTP/1.1 {error.status} Service Unavailable"]
+    lines = [f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode() + body

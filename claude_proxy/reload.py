@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from claude_proxy import descriptors
 from claude_proxy import log as logging
 from claude_proxy.claude.pool import Pool
 from claude_proxy.clients import Clients
@@ -55,6 +56,7 @@ class Reload:
         logging.set_level(settings.log_level)
         self._pool.configure(settings)
         self._server.drain_timeout = settings.drain_timeout
+        self._server.limit_connections(descriptors.for_connections(settings))
         self._current.settings, self._current.clients = settings, clients
 
 

@@ -7,26 +7,30 @@ import signal
 import socket
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
 
 import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
+from claude_proxy import body
+from claude_proxy.body import Bodies
 from claude_proxy.claude.pool import Pool
+from claude_proxy.connection import Connection, Connections
+from claude_proxy.descriptors import ACCEPTED_IN_A_ROW, MOST_CONNECTIONS
 from claude_proxy.errors import NO_LONGER, ShuttingDown
 from claude_proxy.listeners import Listener
 
 log = structlog.get_logger()
 
-# How many connections asyncio takes in a row; out of descriptors it logs each failure.
-ACCEPTED_IN_A_ROW = 128
+# For a next request on the same connection.
+KEEP_ALIVE = 5
 # After the drain time each turn gets its error frame; this is for sending it.
 FAREWELL = 2.0
 # An open connection without a request may have one on its way to us.
 LINGER = 0.5
 LINGER_INTERVAL = 0.02
-# One of which a part has come gets that long for the rest; whoever connects meanwhile waits for it.
+# One of which a part has come, of head or body, gets that long for the rest; whoever connects
+# meanwhile waits for it.
 HALF_SENT = 3.0
 
 
@@ -37,33 +41,42 @@ class Server(uvicorn.Server):
     drain. ``drain_timeout`` may be changed until then.
     """
 
+    server_state: Connections
+
     def __init__(self, app: ASGIApp, pool: Pool, drain_timeout: float) -> None:
         config = uvicorn.Config(
             app,
-            http="h11",
+            http=Connection,
             ws="none",
             loop="asyncio",
             lifespan="off",
             backlog=ACCEPTED_IN_A_ROW,
+            timeout_keep_alive=KEEP_ALIVE,
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # nobody is told who a client is by the client itself
         )
         super().__init__(config)
+        self.server_state = Connections(MOST_CONNECTIONS)
         self.drain_timeout = drain_timeout
         self.on_ready: Callable[[], None] = lambda: None
         self.on_stopping: Callable[[], None] = lambda: None
         self._pool = pool
+        self._bodies = Bodies()
 
     async def serve_on(self, listeners: Sequence[Listener]) -> None:
         """Until it is told to exit and everything has ended."""
         await self.serve(sockets=list(listeners))
 
+    def limit_connections(self, most: int) -> None:
+        self.server_state.most = most
+
     @property
     def busy(self) -> bool:
         """Whether there is a request, or a part of one."""
         connections = self.server_state.connections
-        return bool(self.server_state.tasks) or not all(map(is_quiet, connections))
+        return bool(self.server_state.tasks) or not all(each.is_quiet for each in connections)
 
     @property
     def requests(self) -> int:
@@ -92,11 +105,13 @@ class Server(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self.lifespan.state[body.STATE] = self._bodies
         await super().startup(sockets)
         self.on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.on_stopping()
+        self._bodies.hurry(HALF_SENT)
         self._close_after_each_answer()
         await self._stop_accepting(sockets or [])
         loop = asyncio.get_running_loop()
@@ -130,7 +145,8 @@ class Server(uvicorn.Server):
         makes a new one every second.
         """
         lists = [self.server_state.default_headers]
-        lists += [cycle.default_headers for cycle in self._cycles() if cycle is not None]
+        cycles = [each.cycle for each in self.server_state.connections]
+        lists += [cycle.default_headers for cycle in cycles if cycle is not None]
         for headers in {id(one): one for one in lists}.values():
             headers.append((b"connection", b"close"))
 
@@ -141,32 +157,17 @@ class Server(uvicorn.Server):
         and those whose answers end, at that very moment, and not always with a word.
         """
         loop = asyncio.get_running_loop()
-        quiet_since: dict[Any, float] = {}
+        quiet_since: dict[Connection, float] = {}
         patience = loop.time() + HALF_SENT
         while not self.force_exit:
             now = loop.time()
-            settled_if = is_quiet if now < patience else is_answered
-            quiet = [each for each in self.server_state.connections if settled_if(each)]
+            quiet = [
+                each
+                for each in self.server_state.connections
+                if (each.is_quiet if now < patience else each.is_answered)
+            ]
             quiet_since = {each: quiet_since.get(each, now) for each in quiet}
             settled = sum(now - since >= LINGER for since in quiet_since.values())
             if settled == len(self.server_state.connections):
                 break
             await asyncio.sleep(LINGER_INTERVAL)  # uvicorn tells nobody when a request arrives
-
-    def _cycles(self) -> list[Any]:
-        """The last request of each connection, if there was one, with its answer."""
-        return [getattr(each, "cycle", None) for each in self.server_state.connections]
-
-
-def is_answered(connection: Any) -> bool:
-    """Whether it has no request that has come."""
-    cycle = getattr(connection, "cycle", None)
-    return cycle is None or cycle.response_complete
-
-
-def is_quiet(connection: Any) -> bool:
-    """Whether it has no request, not even a part of one. h11's ``trailing_data``: what has come
-    and was not understood yet.
-    """
-    parser = getattr(connection, "conn", None)
-    return is_answered(connection) and (parser is None or not parser.trailing_data[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from claude_proxy import app
+from claude_proxy import app, descriptors
 from claude_proxy.allowance import Allowance
 from claude_proxy.claude.pool import Pool
 from claude_proxy.current import Current
@@ -36,6 +36,7 @@ class Serving:
         allowance, measures = Allowance(current, spent), Measures()
         built = app.build(current, pool, kept, allowance, measures)
         self.server = Server(built, pool, start.settings.drain_timeout)
+        self.server.limit_connections(descriptors.for_connections(start.settings))
         self._supervision = Supervision(
             self.server, pool, current, allowance, start.notifier, activated=bool(start.passed)
         )

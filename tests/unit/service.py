@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from starlette.types import ASGIApp
@@ -57,7 +57,8 @@ class Client:
 
     async def close(self) -> None:
         self._writer.close()
-        await asyncio.wait_for(self._writer.wait_closed(), 5)
+        with suppress(ConnectionError):  # the server was first
+            await asyncio.wait_for(self._writer.wait_closed(), 5)
 
 
 @dataclass

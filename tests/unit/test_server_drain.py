@@ -19,7 +19,7 @@ from claude_proxy.current import Current
 from claude_proxy.errors import NO_LONGER
 from claude_proxy.kept import Kept
 from claude_proxy.measures import Measures
-from claude_proxy.server import LINGER, is_quiet
+from claude_proxy.server import LINGER
 from claude_proxy.settings import Settings
 from claude_proxy.spending import Spending
 from tests.unit.fake_cli import installation, run, until
@@ -171,7 +171,7 @@ def test_silent_connections_are_closed(service):
             kept.ask()
             await kept.answer()
             await until(lambda: len(here.server.server_state.connections) == 2)
-            assert all(is_quiet(each) for each in here.server.server_state.connections)
+            assert all(each.is_quiet for each in here.server.server_state.connections)
             began = await told_to_stop(here)
             assert await fresh.is_closed()
             assert await kept.is_closed()
