@@ -30,6 +30,7 @@ SITE = {
 BARE = ("--spares", "0", "--keep-alive", "0")
 WAYS = [(ask, stream) for ask in ("chat", "respond") for stream in (False, True)]
 SETTLED = 15.0
+REQUEST = "RequestResponseCycle.run_asgi"
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def descriptors(daemon: Daemon) -> tuple[str, ...]:
     kinds = Counter[str]()
     for link in Path(f"/proc/{daemon.process.pid}/fd").iterdir():
         with contextlib.suppress(OSError):
-            kind = str(link.readlink())
+            kind = str(link.readlink()).removesuffix(" (deleted)")
             kinds[kind if kind.startswith("/") else kind.partition(":[")[0]] += 1
     kinds["socket"] -= connections(daemon)
     return tuple(f"{number} {kind}" for kind, number in sorted(kinds.items()))
@@ -78,7 +79,7 @@ def connections(daemon: Daemon) -> int:
 
 
 def tasks(daemon: Daemon) -> tuple[str, ...]:
-    """Those that live, but for the ones of connections."""
+    """Those that live."""
     seen = len(daemon.log.records("lab.tasks"))
     os.kill(daemon.process.pid, signal.SIGUSR1)
     assert wait_until(lambda: len(daemon.log.records("lab.tasks")) > seen)
@@ -132,6 +133,7 @@ def beside(daemon: Daemon, place: Path) -> Generator[None, None, None]:
 @contextlib.contextmanager
 def survived(daemon: Daemon) -> Generator[None, None, None]:
     """Afterwards all is as before: descriptors, tasks, processes, slots; and no line is a crash."""
+    assert wait_until(lambda: REQUEST not in tasks(daemon), SETTLED)
     before = Inventory.of(daemon)
     lines = len(daemon.log.lines)
     yield

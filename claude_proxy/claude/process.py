@@ -15,6 +15,7 @@ from pathlib import Path
 READ_SIZE = 65_536
 LONGEST_LINE = 64 * 2**20
 STDERR_KEPT = 4_096
+LAST_LOOK = 0.05
 EXIT_TIMEOUT = 0.5
 REAP_TIMEOUT = 2.0
 PR_SET_PDEATHSIG = 1
@@ -134,7 +135,7 @@ class Process:
         """
         data = await self._receive(timeout)
         if data is None:  # it may have come while this process was stopped, or busy for too long
-            data = await self._receive(0)
+            data = await self._receive(LAST_LOOK)
         if data is None:
             return None
         if not data:
