@@ -11,8 +11,7 @@ from typing import Self
 
 import structlog
 
-from claude_proxy import database
-from claude_proxy.database import StoreUnusable
+from claude_proxy.database import Database, StoreUnusable
 
 log = structlog.get_logger()
 
@@ -32,19 +31,18 @@ class Spending:
     """US dollars by local day. Without a file, or when that fails, it counts in memory."""
 
     def __init__(
-        self, db: sqlite3.Connection | None = None, now: Callable[[], date] = date.today
+        self, database: Database | None = None, now: Callable[[], date] = date.today
     ) -> None:
-        self._db = db
+        """Raises StoreUnusable."""
+        self._database = database
         self._now = now
         self._day = now()
-        self._usd = 0.0 if db is None else spent_on(db, self._day)
+        self._usd = self._kept()
 
     @classmethod
     def open(cls, path: Path) -> Self:
         """Raises StoreUnusable."""
-        db = database.opened(path, SCHEMA, VERSION)
-        with database.translated(path):
-            return cls(db)
+        return cls(Database(path, SCHEMA, VERSION))
 
     @property
     def today(self) -> float:
@@ -54,25 +52,30 @@ class Spending:
     def add(self, usd: float) -> None:
         self._turn_page()
         self._usd += usd
-        if self._db is None:
+        if self._database is None:
             return
         try:
-            with self._db:  # also what another daemon of this user has spent
-                self._usd = float(self._db.execute(ADD, (self._day.isoformat(), usd)).fetchone()[0])
-        except sqlite3.Error as error:
+            with self._database.use() as db, db:  # also what another daemon of this user has spent
+                self._usd = float(db.execute(ADD, (self._day.isoformat(), usd)).fetchone()[0])
+        except StoreUnusable as error:
             log.warning("spending.not_kept", reason=str(error), usd=usd)
 
     def close(self) -> None:
-        if self._db is not None:
-            self._db.close()
+        if self._database is not None:
+            self._database.close()
 
     def _turn_page(self) -> None:
         if (today := self._now()) == self._day:
             return
         self._day, self._usd = today, 0.0
-        if self._db is not None:
-            with suppress(sqlite3.Error):  # ``add`` will say so
-                self._usd = spent_on(self._db, today)
+        with suppress(StoreUnusable):  # ``add`` will say so
+            self._usd = self._kept()
+
+    def _kept(self) -> float:
+        if self._database is None:
+            return 0.0
+        with self._database.use() as db:
+            return spent_on(db, self._day)
 
 
 def spent_on(db: sqlite3.Connection, day: date) -> float:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from claude_proxy import database
-from claude_proxy.database import StoreUnusable
+from claude_proxy.database import Database, StoreUnusable
 from claude_proxy.spending import NAME, SCHEMA, VERSION, Spending, opened, spent_on, spent_today
 
 MONDAY = date(2030, 1, 7)
@@ -38,7 +38,7 @@ def path(tmp_path) -> Path:
 
 
 def counting(path: Path, calendar: Calendar) -> Spending:
-    return Spending(database.opened(path, SCHEMA, VERSION), calendar)
+    return Spending(Database(path, SCHEMA, VERSION), calendar)
 
 
 def kept(path: Path) -> dict[str, float]:
@@ -145,6 +145,16 @@ def test_a_file_that_fails_later_costs_no_answer_and_no_cent(path):
         spent.add(2)
         spent.add(4)
         assert spent.today == 7
+
+
+def test_a_file_that_is_deleted_in_use_is_begun_anew(path):
+    with closing(counting(path, Calendar())) as spent:
+        spent.add(1)
+        for file in path.parent.iterdir():
+            file.unlink()
+        spent.add(2)
+        assert spent.today == 2
+    assert kept(path) == {MONDAY.isoformat(): 2}
 
 
 def test_a_locked_file_is_not_waited_for_long_and_the_sum_goes_on(path):
