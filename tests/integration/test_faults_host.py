@@ -177,7 +177,8 @@ def test_state_that_is_deleted_under_a_running_daemon_is_begun_anew(begin, tmp_p
         gone = daemon.respond("fine", previous_response_id=lost["id"])
         assert error_of(daemon, gone, "respond")["code"] == "previous_response_not_found"
     assert (kept["store"], stored(daemon, kept["id"])) == (True, 200)
-    assert len(daemon.log.records("store.opened_anew")) == 1
+    told = [Path(record["path"]).name for record in daemon.log.records("store.opened_anew")]
+    assert told.count("responses.db") == 1
     daemon.terminate()
     assert stored(begin(), kept["id"]) == 200
 
@@ -250,3 +251,17 @@ def test_a_state_that_is_read_only_costs_no_answer(begin, tmp_path):
         assert stored(daemon, kept["id"]) == 404
     daemon.terminate()
     assert stored(begin(), kept["id"]) == 200
+
+
+def test_broken_files_at_the_start_are_moved_aside_each(begin, tmp_path):
+    state = tmp_path / "claude-proxy"
+    state.mkdir()
+    for name in ("responses.db", "spending.db"):
+        (state / name).write_bytes(b"no database any more " * 500)
+    daemon = begin()
+    kept = daemon.respond("fine").json()
+    assert (kept["store"], stored(daemon, kept["id"])) == (True, 200)
+    assert days_of_spending(tmp_path) == {day(0)}
+    moved = {Path(record["moved_to"]).name for record in daemon.log.records("store.corrupt")}
+    assert {name.partition(".corrupt-")[0] for name in moved} == {"responses.db", "spending.db"}
+    assert all((state / name).read_bytes().startswith(b"no database") for name in moved)
