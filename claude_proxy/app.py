@@ -78,7 +78,7 @@ class Api:
         return Answering(lambda send: Outgoing(self._pool, turn, exchange, send, ignored), write)
 
 
-def on_http_exception(request: Request, error: Exception) -> Response:
+async def on_http_exception(request: Request, error: Exception) -> Response:
     """Starlette's own refusals: no such path, no such method."""
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
     headers = dict(error.headers or {})
@@ -98,14 +98,14 @@ async def not_there(request: Request) -> Response:
     raise unknown_url(request)
 
 
-def on_proxy_error(request: Request, error: Exception) -> Response:
+async def on_proxy_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ProxyError)  # noqa: S101 - registered for it
     exchange = exchange_of(request)
     exchange.fields["error"] = error.code or error.type
     return error_response(error.named(exchange.params))
 
 
-def on_disconnect(request: Request, _: Exception) -> Response:
+async def on_disconnect(request: Request, _: Exception) -> Response:
     exchange_of(request).fields["client_gone"] = True
     return Response(status_code=CLIENT_GONE)
 
@@ -154,6 +154,7 @@ def build(
         for path, endpoints in table.items()
         for prefix in ("", "/v1")
     ]
+    # All asynchronous: for others Starlette takes a thread, and there may be none left.
     handlers: Any = {
         HTTPException: on_http_exception,
         ProxyError: on_proxy_error,

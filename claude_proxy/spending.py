@@ -7,13 +7,12 @@ from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from datetime import date
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import structlog
 
-from claude_proxy import database
 from claude_proxy.conversation import Usage
-from claude_proxy.database import StoreUnusable
+from claude_proxy.database import Database, StoreUnusable
 from claude_proxy.used import Used
 
 log = structlog.get_logger()
@@ -52,9 +51,10 @@ class Spending:
     """By local day. Without a file, or while that fails, it counts in memory."""
 
     def __init__(
-        self, db: sqlite3.Connection | None = None, now: Callable[[], date] = date.today
+        self, database: Database | None = None, now: Callable[[], date] = date.today
     ) -> None:
-        self._db = db or in_memory()
+        """Raises StoreUnusable."""
+        self._database = database
         self.day = now
         # What is not in the database yet, by day, client and model.
         self._unsaved: dict[tuple[str, str, str], Used] = {}
@@ -65,11 +65,11 @@ class Spending:
     @classmethod
     def open(cls, path: Path) -> Self:
         """Raises StoreUnusable."""
-        db = database.opened(path, SCHEMA, VERSION)
-        with database.translated(path):
+        database = Database(path, SCHEMA, VERSION)
+        with database.use() as db:
             if db.execute("PRAGMA user_version").fetchone()[0] == 1:
                 db.executescript(FROM_1)
-            return cls(db)
+        return cls(database)
 
     @property
     def today(self) -> float:
@@ -80,8 +80,8 @@ class Spending:
         """US dollars from that day on, of one client or of all."""
         query = first.isoformat(), client
         sql, asked = (SUM, query[:1]) if client is None else (f"{SUM} AND client = ?", query)
-        with suppress(sqlite3.Error):  # ``add`` says so
-            found = self._db.execute(sql, asked).fetchone()
+        with suppress(StoreUnusable):  # ``add`` says so
+            (found,) = self._read(sql, asked) or [(0.0,)]
             if len(self._last_sums) > MOST_SUMS:
                 self._last_sums.clear()
             self._last_sums[query] = float(found[0])
@@ -94,12 +94,11 @@ class Spending:
 
     def between(self, first: date, last: date) -> list[Used]:
         """One for each day, client and model."""
-        with suppress(sqlite3.Error):
-            self._save()
-        rows: Sequence[tuple[str, str, int, int, int, int, int, int, float, float]] = []
+        rows: list[Any] = []
         days = first.isoformat(), last.isoformat()
-        with suppress(sqlite3.Error):
-            rows = self._db.execute(LIST, days).fetchall()
+        with suppress(StoreUnusable):
+            self._save()
+            rows = self._read(LIST, days)
         saved = [
             Used(client, model, answers, Usage(*tokens), usd, estimated)
             for client, model, answers, *tokens, usd, estimated in rows
@@ -115,13 +114,22 @@ class Spending:
         self.totals[key[1:]] = total + used if total else used
         try:
             self._save()
-        except sqlite3.Error as error:
+        except StoreUnusable as error:
             log.warning("spending.not_kept", reason=str(error), usd=used.all_usd)
 
     def close(self) -> None:
-        self._db.close()
+        if self._database is not None:
+            self._database.close()
+
+    def _read(self, sql: str, asked: Sequence[str | None]) -> list[Any]:
+        if self._database is None:
+            return []
+        with self._database.use() as db:
+            return db.execute(sql, asked).fetchall()
 
     def _save(self) -> None:
+        if self._database is None or not self._unsaved:
+            return
         rows = [
             (
                 *key,
@@ -130,17 +138,10 @@ class Spending:
             )
             for key, used in self._unsaved.items()
         ]
-        if rows:
-            with self._db:
-                self._db.execute("BEGIN IMMEDIATE")
-                self._db.executemany(ADD, rows)
-            self._unsaved.clear()
-
-
-def in_memory() -> sqlite3.Connection:
-    db = sqlite3.connect(":memory:", isolation_level=None)
-    db.executescript(SCHEMA)
-    return db
+        with self._database.use() as db, db:
+            db.execute("BEGIN IMMEDIATE")
+            db.executemany(ADD, rows)
+        self._unsaved.clear()
 
 
 def spent_today(path: Path) -> float | None:

@@ -107,8 +107,13 @@ class Daemon:
     """claude-proxy as a process of its own, with a home of its own."""
 
     def __init__(
-        self, *flags: str, upstream: str | None = None, env: dict[str, str] | None = None
+        self,
+        *flags: str,
+        upstream: str | None = None,
+        env: dict[str, str] | None = None,
+        through: tuple[str, ...] = (),
     ) -> None:
+        """``through``: a command that becomes the daemon."""
         self.home = Path(tempfile.mkdtemp(prefix="proxy-lab-"))
         self.mark = uuid.uuid4().hex
         environment = {
@@ -123,7 +128,10 @@ class Daemon:
         if upstream is not None:
             environment["ANTHROPIC_BASE_URL"] = upstream
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "claude_proxy", "--port", "0", "--log-level", "debug", *flags],
+            [
+                *(*through, sys.executable, "-m", "claude_proxy"),
+                *("--port", "0", "--log-level", "debug", *flags),
+            ],
             env=environment | (env or {}),
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

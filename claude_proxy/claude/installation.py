@@ -22,6 +22,8 @@ from claude_proxy.settings import ConfigurationError
 log = structlog.get_logger()
 
 LOGIN_FRESH = 60.0
+# Why a new CLI does not run may lie elsewhere: no descriptor was free, what it needs came later.
+PROBLEM_FRESH = 10.0
 PREFIX = "claude-proxy-"
 
 
@@ -40,6 +42,7 @@ class Installation:
         self.problem: str | None = None
         # Processes, so far.
         self.starts = 0
+        self._problem_at = float("-inf")
 
     def retry(self, retries: int) -> None:
         """How often processes that are started from now on may ask a failing upstream again."""
@@ -82,17 +85,21 @@ class Installation:
     async def follow_upgrade(self) -> None:
         """Examines the CLI when its file has been replaced; while it is bad, none is started."""
         async with self._examining:
-            if not (self._look() or self._stamp != self._examined):
+            if not (self._look() or self._stamp != self._examined or self._may_have_passed()):
                 return
             self._examined = self._stamp
             try:
                 self.cli = await cli_on_disk.examine(self.cli.path, self._environment)
             except ConfigurationError as error:
-                self.problem = str(error)
-                log.error("claude.upgrade_unusable", reason=str(error))  # noqa: TRY400
+                if self.problem != str(error):
+                    log.error("claude.upgrade_unusable", reason=str(error))  # noqa: TRY400
+                self.problem, self._problem_at = str(error), time.monotonic()
             else:
                 self.problem = None
                 log.info("claude.upgraded", version=self.cli.version)
+
+    def _may_have_passed(self) -> bool:
+        return self.problem is not None and time.monotonic() - self._problem_at > PROBLEM_FRESH
 
     async def login(self) -> Login:
         """Whether Claude Code is logged in; asked at most once a minute."""

@@ -12,9 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from claude_proxy import database
 from claude_proxy.conversation import Usage
-from claude_proxy.database import StoreUnusable
+from claude_proxy.database import Database, StoreUnusable
 from claude_proxy.spending import NAME, SCHEMA, VERSION, Spending, opened, spent_today
 from claude_proxy.used import Used
 
@@ -40,7 +39,7 @@ def path(tmp_path) -> Path:
 
 
 def counting(path: Path, calendar: Calendar) -> Spending:
-    return Spending(database.opened(path, SCHEMA, VERSION), calendar)
+    return Spending(Database(path, SCHEMA, VERSION), calendar)
 
 
 def cost(usd: float, client: str = "default", model: str = "claude-sonnet-5") -> Used:
@@ -152,6 +151,16 @@ def test_a_file_that_fails_later_costs_no_answer_and_no_cent(path):
         spent.add(cost(2))
         spent.add(cost(4))
         assert spent.today == 7
+
+
+def test_a_file_that_is_deleted_in_use_is_begun_anew(path):
+    with closing(counting(path, Calendar())) as spent:
+        spent.add(cost(1))
+        for file in path.parent.iterdir():
+            file.unlink()
+        spent.add(cost(2))
+        assert spent.today == 2
+    assert kept(path) == {MONDAY.isoformat(): 2}
 
 
 def test_a_locked_file_is_not_waited_for_long_and_the_sum_goes_on(path):
