@@ -24,7 +24,8 @@ from claude_proxy.errors import NO_LONGER, InvalidApiKey, ProxyError, ShuttingDo
 
 log = structlog.get_logger()
 
-LONGEST_METHOD = 20
+# Any other word is one of the client's, and is not logged.
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 OPENAI_VERSION = "2020-10-01"
 SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 OPEN_PATHS = frozenset({"/health", "/v1/health"})
@@ -131,7 +132,7 @@ class Front:
         quiet = scope["path"] in OPEN_PATHS
         (log.debug if quiet else log.info)(
             "request.done",
-            method=scope["method"][:LONGEST_METHOD],
+            method=scope["method"] if scope["method"] in METHODS else "other",
             route=exchange.route,
             status=exchange.status,
             duration_ms=exchange.milliseconds,
