@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from claude_proxy import listeners, log
+from claude_proxy import limits, listeners, log
 from claude_proxy.clients import Clients, load_clients
 from claude_proxy.command_line import SERVE, Invocation, load
 from claude_proxy.listeners import Listener, PortTaken
@@ -68,6 +68,7 @@ def run(argv: Sequence[str], notifier: Notifier, passed: Sequence[Listener]) -> 
 def serve(
     asked: Invocation, argv: Sequence[str], notifier: Notifier, passed: Sequence[Listener]
 ) -> int:
+    limits.forbid_core_files()
     if not sys.stderr.isatty():
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what it asks for has just been read
     # Imported late: `--help` and `key` need none of the server.

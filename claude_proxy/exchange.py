@@ -33,7 +33,8 @@ from claude_proxy.errors import (
 
 log = structlog.get_logger()
 
-LONGEST_METHOD = 20
+# Any other word is one of the client's, and is not logged.
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 OPENAI_VERSION = "2020-10-01"
 SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 # Without a key: whoever asks whether it lives, and be it every second.
@@ -171,7 +172,7 @@ class Front:
     def _log(self, scope: Scope, exchange: Exchange) -> None:
         (log.debug if exchange.quiet else log.info)(
             "request.done",
-            method=scope["method"][:LONGEST_METHOD],
+            method=scope["method"] if scope["method"] in METHODS else "other",
             route=exchange.route,
             status=exchange.status,
             duration_ms=exchange.milliseconds,

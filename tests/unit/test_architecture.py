@@ -22,6 +22,7 @@ ALLOWED = {
     "claude_proxy.outlet": set(),
     "claude_proxy.log": {"claude_proxy.settings", "claude_proxy.journal", "claude_proxy.outlet"},
     "claude_proxy.directories": set(),
+    "claude_proxy.limits": set(),
     "claude_proxy.database": set(),
     "claude_proxy.store": {"claude_proxy.database"},
     "claude_proxy.small_file": set(),
@@ -57,6 +58,7 @@ USERS = {
     "claude_proxy.daemon": {"claude_proxy.entry"},
     "claude_proxy.serving": {"claude_proxy.daemon"},
     "claude_proxy.app": {"claude_proxy.serving"},
+    "claude_proxy.limits": {"claude_proxy.entry"},
     "claude_proxy.journal": {"claude_proxy.log"},
     "claude_proxy.outlet": {"claude_proxy.log"},
     "claude_proxy.streaming": {
