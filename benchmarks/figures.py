@@ -36,10 +36,12 @@ def children(pid: int) -> list[int]:
 
 
 def memory(pid: int) -> dict[str, float]:
-    """``Rss`` and ``Pss`` of one process in MB (10**6 bytes)."""
+    """``Rss``, ``Pss`` and ``Uss`` of one process in MB (10**6 bytes)."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    sizes = {line.split(":")[0]: line.split()[1] for line in lines if line.endswith(" kB")}
-    return {name: int(sizes[name]) * 1_024 / 1e6 for name in ("Rss", "Pss")}
+    pairs = (line.split()[:2] for line in lines if line.endswith(" kB"))
+    sizes = {name.rstrip(":"): int(size) * 1_024 / 1e6 for name, size in pairs}
+    own = sizes["Private_Clean"] + sizes["Private_Dirty"]
+    return {"Rss": sizes["Rss"], "Pss": sizes["Pss"], "Uss": own}
 
 
 def busy_share(seconds: float) -> float:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
-import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from claude_proxy import __version__, errors
+from claude_proxy import errors
+from claude_proxy.allowance import Allowance, admit
 from claude_proxy.body import read_body
 from claude_proxy.claude.pool import Pool
 from claude_proxy.conversation import fold
@@ -21,55 +21,24 @@ from claude_proxy.current import Current
 from claude_proxy.errors import ProxyError
 from claude_proxy.exchange import Front, error_response, exchange_of
 from claude_proxy.kept import Kept
+from claude_proxy.measures import Measures
 from claude_proxy.openai import models
 from claude_proxy.openai.chat import completion
 from claude_proxy.openai.chat import request as chat
+from claude_proxy.operations import Operations
 from claude_proxy.responses import Responses
 from claude_proxy.streaming import CLIENT_GONE, Answering, Outgoing, json_response
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
-class Health(msgspec.Struct):
-    """``logged_in`` is null when Claude Code did not say."""
-
-    status: str
-    version: str
-    claude_version: str
-    logged_in: bool | None
-    login: str | None
-    simulated: bool
-    sessions: dict[str, int]
-    queue: int
-
-
 class Api:
     """The endpoints and what they share."""
 
-    def __init__(self, current: Current, pool: Pool) -> None:
+    def __init__(self, current: Current, pool: Pool, allowance: Allowance) -> None:
         self._current = current
         self._pool = pool
-
-    async def health(self, request: Request) -> Response:
-        if "application/json" not in request.headers.get("accept", ""):
-            return PlainTextResponse("ok")
-        login = await self._pool.installation.login()
-        stats = self._pool.stats
-        health = Health(
-            status="ok",
-            version=__version__,
-            claude_version=self._pool.installation.cli.version,
-            logged_in=login.logged_in,
-            login=login.plan or login.method,
-            simulated=self._current.settings.demo,
-            sessions={
-                "running": stats.running,
-                "living": stats.living,
-                "spare": stats.spares,
-            },
-            queue=stats.queued,
-        )
-        return json_response(msgspec.json.encode(health))
+        self._allowance = allowance
 
     async def list_models(self, _: Request) -> Response:
         known = await self._pool.fresh_models()
@@ -83,12 +52,14 @@ class Api:
     async def chat_completions(self, request: Request) -> Response:
         exchange = exchange_of(request)
         exchange.params = chat.PARAMS
+        may_begin = admit(exchange, self._allowance)
         body = await read_body(request, self._current.settings.max_body_size)
         wanted = chat.decode(body)
         sampling = self._current.settings.forward_sampling
         model = self._pool.models.resolve(wanted.model or "")
         exchange.fields |= {"model": model, "stream": bool(wanted.stream)}
-        turn = self._pool.turn(chat.to_conversation(wanted, model, sampling=sampling))
+        conversation = chat.to_conversation(wanted, model, sampling=sampling)
+        turn = self._pool.turn(conversation, exchange.client_name, may_begin)
         functions = bool(wanted.functions)
         ignored = chat.ignored(body, sampling=sampling)
 
@@ -107,7 +78,7 @@ class Api:
         return Answering(lambda send: Outgoing(self._pool, turn, exchange, send, ignored), write)
 
 
-def on_http_exception(request: Request, error: Exception) -> Response:
+async def on_http_exception(request: Request, error: Exception) -> Response:
     """Starlette's own refusals: no such path, no such method."""
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
     headers = dict(error.headers or {})
@@ -127,14 +98,14 @@ async def not_there(request: Request) -> Response:
     raise unknown_url(request)
 
 
-def on_proxy_error(request: Request, error: Exception) -> Response:
+async def on_proxy_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ProxyError)  # noqa: S101 - registered for it
     exchange = exchange_of(request)
     exchange.fields["error"] = error.code or error.type
     return error_response(error.named(exchange.params))
 
 
-def on_disconnect(request: Request, _: Exception) -> Response:
+async def on_disconnect(request: Request, _: Exception) -> Response:
     exchange_of(request).fields["client_gone"] = True
     return Response(status_code=CLIENT_GONE)
 
@@ -155,12 +126,18 @@ def by_method(path: str, endpoints: Mapping[str, Endpoint]) -> Endpoint:
     return call
 
 
-def build(current: Current, pool: Pool, kept: Kept) -> ASGIApp:
+def build(
+    current: Current, pool: Pool, kept: Kept, allowance: Allowance, measures: Measures
+) -> ASGIApp:
     """The whole ASGI application."""
-    api = Api(current, pool)
-    responses = Responses(current, pool, kept)
+    api = Api(current, pool, allowance)
+    responses = Responses(current, pool, kept, allowance)
+    operations = Operations(current, pool, allowance, measures)
     table: dict[str, dict[str, Endpoint]] = {
-        "/health": {"GET": api.health},
+        "/health": {"GET": operations.health},
+        "/ready": {"GET": operations.ready},
+        "/metrics": {"GET": operations.metrics},
+        "/usage": {"GET": operations.usage},
         "/models": {"GET": api.list_models},
         "/models/{model:path}": {"GET": api.get_model},
         "/chat/completions": {"POST": api.chat_completions},
@@ -177,10 +154,12 @@ def build(current: Current, pool: Pool, kept: Kept) -> ASGIApp:
         for path, endpoints in table.items()
         for prefix in ("", "/v1")
     ]
+    # All asynchronous: for others Starlette takes a thread, and there may be none left.
     handlers: Any = {
         HTTPException: on_http_exception,
         ProxyError: on_proxy_error,
         ClientDisconnect: on_disconnect,
         Exception: on_crash,
     }
-    return Front(Starlette(routes=routes, exception_handlers=handlers), current)
+    app = Starlette(routes=routes, exception_handlers=handlers)
+    return Front(app, current, measures.request_done)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from claude_proxy.api_key import ApiKey
+from claude_proxy.clients import Clients
 from claude_proxy.settings import Settings
 
 
 @dataclass(slots=True)
 class Current:
-    """A reload replaces both; an answer that runs keeps what it began with."""
+    """A reload replaces settings and clients; an answer that runs keeps what it began with."""
 
     settings: Settings
-    key: ApiKey
+    clients: Clients
+    draining: bool = False

@@ -91,6 +91,8 @@ async def run(start: Start, stack: AsyncExitStack, signals: Signals) -> None:
     cli = await examine(cli_on_disk.find(settings.claude, environ), environment, cache(environ))
     listening = start.passed or listeners.made(settings)
     stack.callback(listeners.leave, listening)
+    exposed = [listener.address for listener in listening if not listener.is_loopback]
+    listeners.check_reach(exposed, settings)
     spent = stack.enter_context(counting(settings, environ))
     installation = Installation(cli, environment, runtime_directory(environ))
     pool = await stack.enter_async_context(Pool(installation, settings, spent.add))
@@ -153,11 +155,11 @@ def say_what_runs(start: Start, cli: Cli, listening: Sequence[Listener]) -> None
         version=__version__,
         claude=str(cli.path),
         claude_version=cli.version,
-        key_from=start.key.source,
+        key_from=start.clients.source,
         simulated=start.settings.demo,
     )
     if not all(listener.is_loopback for listener in listening):
-        log.warning("daemon.exposed", note="others can reach this address; the key protects it")
+        log.warning("daemon.exposed", note="others can reach this; the key alone protects it")
     if start.passed and not any(is_meant(start.settings, listener) for listener in listening):
         log.warning("daemon.addresses_ignored", note="systemd's sockets count, not these settings")
     if start.settings.demo:

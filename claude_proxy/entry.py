@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import structlog
 
-from claude_proxy import listeners, log
-from claude_proxy.api_key import ApiKey, load_api_key
+from claude_proxy import limits, listeners, log
+from claude_proxy.clients import Clients, load_clients
 from claude_proxy.command_line import SERVE, Invocation, load
 from claude_proxy.listeners import Listener, PortTaken
 from claude_proxy.notify import Notifier
@@ -68,20 +68,23 @@ def run(argv: Sequence[str], notifier: Notifier, passed: Sequence[Listener]) -> 
 def serve(
     asked: Invocation, argv: Sequence[str], notifier: Notifier, passed: Sequence[Listener]
 ) -> int:
+    limits.forbid_core_files()
     if not sys.stderr.isatty():
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what it asks for has just been read
     # Imported late: `--help` and `key` need none of the server.
     from claude_proxy import daemon  # noqa: PLC0415
 
-    def reread() -> tuple[Settings, ApiKey]:
+    def reread() -> tuple[Settings, Clients]:
         settings = load(argv, os.environ).settings
-        return settings, load_api_key(settings, os.environ)
+        return settings, load_clients(settings, os.environ)
 
-    key = load_api_key(asked.settings, os.environ)
+    clients = load_clients(asked.settings, os.environ)
     log.configure(asked.settings)
     faulthandler.enable()  # of a stuck loop systemd's watchdog then shows where it was
     try:
-        asyncio.run(daemon.serve(Start(asked.settings, key, os.environ, notifier, reread, passed)))
+        asyncio.run(
+            daemon.serve(Start(asked.settings, clients, os.environ, notifier, reread, passed))
+        )
     except asyncio.CancelledError:
         pass  # told to stop before it had begun to serve
     except tuple(EXIT_CODES):

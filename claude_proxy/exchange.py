@@ -9,7 +9,7 @@ import asyncio
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
@@ -18,20 +18,36 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from claude_proxy.api_key import ApiKey
+from claude_proxy import gate
+from claude_proxy.authentication import Authentication
+from claude_proxy.clients import Client
 from claude_proxy.current import Current
-from claude_proxy.errors import NO_LONGER, InvalidApiKey, ProxyError, ShuttingDown, openai_body
+from claude_proxy.errors import (
+    NO_LONGER,
+    InvalidApiKey,
+    PermissionDenied,
+    ProxyError,
+    ShuttingDown,
+    openai_body,
+)
 
 log = structlog.get_logger()
 
-LONGEST_METHOD = 20
+# Any other word is one of the client's, and is not logged.
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 OPENAI_VERSION = "2020-10-01"
 SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-OPEN_PATHS = frozenset({"/health", "/v1/health"})
+# Without a key: whoever asks whether it lives, and be it every second.
+OPEN_PATHS = frozenset({"/health", "/v1/health", "/ready", "/v1/ready"})
+# Of pages that are kept out, one line in so many seconds.
+GATE_INTERVAL = 60.0
 
 
 class Exchange:
-    """One request and its response. ``fields`` is what the log line says beyond the common."""
+    """One request and its response.
+
+    ``fields`` is what the log line says beyond the common, ``headers`` are the answer's.
+    """
 
     def __init__(self, headers: Headers) -> None:
         given = headers.get("x-request-id", "")
@@ -39,9 +55,17 @@ class Exchange:
         self.started = time.perf_counter()
         self.status: int | None = None
         self.route = "unknown"
+        self.client: Client | None = None
         self.fields: dict[str, Any] = {}
+        self.headers: dict[str, str] = {}
+        # Whether the log line is for those only who look closely.
+        self.quiet = False
         # What the client's dialect calls the parameters that an error may name.
         self.params: Mapping[str, str] = {}
+
+    @property
+    def client_name(self) -> str:
+        return self.client.name if self.client else ""
 
     @property
     def milliseconds(self) -> float:
@@ -63,29 +87,21 @@ def error_response(error: ProxyError) -> Response:
     )
 
 
-def authorise(key: ApiKey, headers: Headers) -> None:
-    """Takes ``Authorization: Bearer KEY`` or ``x-api-key: KEY``. Raises InvalidApiKey."""
-    scheme, _, bearer = headers.get("authorization", "").partition(" ")
-    candidates = [bearer.strip()] if scheme.lower() == "bearer" else []
-    candidates += [headers["x-api-key"].strip()] if "x-api-key" in headers else []
-    if not candidates:
-        raise InvalidApiKey(
-            "No API key was sent: expected `Authorization: Bearer KEY` or `x-api-key: KEY`. "
-            "`claude-proxy key` prints the key."
-        )
-    if not any(key.matches(candidate.encode("latin-1")) for candidate in candidates):
-        raise InvalidApiKey(
-            "Incorrect API key provided: it is not this proxy's, which is the one that it was "
-            "started with, or else the one that `claude-proxy key` prints."
-        )
-
-
 class Front:
     """The outermost ASGI application around the routes."""
 
-    def __init__(self, app: ASGIApp, current: Current) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        current: Current,
+        on_done: Callable[[str, Exchange], None] = lambda _, __: None,
+    ) -> None:
+        """``on_done`` hears of every request, with its method, when it is over."""
         self._app = app
         self._current = current
+        self._authentication = Authentication(current)
+        self._on_done = on_done
+        self._gate_told_at = float("-inf")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -93,6 +109,7 @@ class Front:
             return
         headers = Headers(scope=scope)
         exchange = Exchange(headers)
+        exchange.quiet = scope["path"] in OPEN_PATHS
         scope["claude_proxy.exchange"] = exchange
 
         async def send_with_headers(message: Message) -> None:
@@ -102,24 +119,33 @@ class Front:
                 added["x-request-id"] = exchange.request_id
                 added["openai-processing-ms"] = str(round(exchange.milliseconds))
                 added["openai-version"] = OPENAI_VERSION
+                added.update(exchange.headers)
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=exchange.request_id):
             try:
                 await self._answer(scope, receive, send_with_headers, headers)
             finally:
+                self._on_done(scope["method"], exchange)
                 self._log(scope, exchange)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
+        exchange: Exchange = scope["claude_proxy.exchange"]
         try:
+            if self._pass_gate(scope, headers, exchange):
+                await gate.preflight(headers)(scope, receive, send)
+                return
             if scope["path"] not in OPEN_PATHS:
-                authorise(self._current.key, headers)
+                exchange.client = await self._authentication.client(headers)
+                exchange.fields["client"] = exchange.client.name
             await self._app(scope, receive, send)
         except ProxyError as error:
+            exchange.fields["error"] = error.code or error.type
+            if isinstance(error, InvalidApiKey):
+                exchange.quiet = self._authentication.is_annoyed
             await error_response(error)(scope, receive, send)
         except asyncio.CancelledError:
             # uvicorn does this at its end to what could not be ended in time.
-            exchange = scope["claude_proxy.exchange"]
             exchange.fields["error"] = "cancelled"
             if exchange.status is None:
                 await error_response(ShuttingDown(NO_LONGER))(scope, receive, send)
@@ -127,11 +153,26 @@ class Front:
             # The client has its answer, or a connection that uvicorn closes in mid-answer.
             log.exception("request.crashed")
 
+    def _pass_gate(self, scope: Scope, headers: Headers, exchange: Exchange) -> bool:
+        """Whether it is the preflight of a page that may ask. Raises PermissionDenied."""
+        try:
+            origin = gate.check(scope, headers, self._current.settings)
+        except PermissionDenied as error:
+            now = time.monotonic()
+            exchange.quiet = now - self._gate_told_at < GATE_INTERVAL
+            if not exchange.quiet:
+                self._gate_told_at = now
+                log.warning("gate.refused", reason=error.message)
+            raise
+        if origin is None:
+            return False
+        exchange.headers |= gate.cors(origin)
+        return gate.is_preflight(scope, headers)
+
     def _log(self, scope: Scope, exchange: Exchange) -> None:
-        quiet = scope["path"] in OPEN_PATHS
-        (log.debug if quiet else log.info)(
+        (log.debug if exchange.quiet else log.info)(
             "request.done",
-            method=scope["method"][:LONGEST_METHOD],
+            method=scope["method"] if scope["method"] in METHODS else "other",
             route=exchange.route,
             status=exchange.status,
             duration_ms=exchange.milliseconds,

@@ -165,6 +165,19 @@ def made(settings: Settings) -> list[Listener]:
     return listeners
 
 
+def check_reach(exposed: Sequence[str], settings: Settings) -> None:
+    """``exposed``: addresses that others can reach. Raises ConfigurationError when there are some,
+    and nobody has allowed it.
+    """
+    if exposed and not settings.allow_remote:
+        raise ConfigurationError(
+            f"{exposed[0]} can be reached from other machines. Whoever has the key could use your "
+            "Claude account from there, and key, prompts and answers would pass the network "
+            "unencrypted: better keep to 127.0.0.1 and go through ssh -L, a VPN or a reverse "
+            "proxy with TLS. If you mean it, --allow-remote (CLAUDE_PROXY_ALLOW_REMOTE=true)"
+        )
+
+
 def bound(place: Place) -> Listener:
     try:
         return bound_path(place.path) if place.path else bound_address(place.host, place.port)

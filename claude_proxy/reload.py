@@ -10,8 +10,8 @@ import structlog
 
 from claude_proxy import descriptors
 from claude_proxy import log as logging
-from claude_proxy.api_key import ApiKey
 from claude_proxy.claude.pool import Pool
+from claude_proxy.clients import Clients
 from claude_proxy.current import Current
 from claude_proxy.server import Server
 from claude_proxy.settings import OPTIONS, SECRET, ConfigurationError, Settings, UsageError
@@ -39,7 +39,7 @@ class Reload:
     def __call__(self) -> None:
         """What cannot be used is refused as a whole: the old configuration stays in force."""
         try:
-            settings, key = self._reread()
+            settings, clients = self._reread()
         except (UsageError, ConfigurationError) as error:
             log.error(  # noqa: TRY400 - the reason is all there is to say
                 "daemon.reload_refused", reason=str(error), note="the old configuration stays"
@@ -49,15 +49,15 @@ class Reload:
         if left := [name for name in changed if OPTIONS[name].fixed]:
             log.warning("daemon.needs_restart", note=f"a reload leaves {', '.join(left)} alone")
         kept = {name: getattr(self._current.settings, name) for name in left}
-        self._apply(msgspec.structs.replace(settings, **kept), key)
-        log.info("daemon.reloaded", changed=shown(changed, settings, left), key_from=key.source)
+        self._apply(msgspec.structs.replace(settings, **kept), clients)
+        log.info("daemon.reloaded", changed=shown(changed, settings, left), key_from=clients.source)
 
-    def _apply(self, settings: Settings, key: ApiKey) -> None:
+    def _apply(self, settings: Settings, clients: Clients) -> None:
         logging.set_level(settings.log_level)
         self._pool.configure(settings)
         self._server.drain_timeout = settings.drain_timeout
         self._server.limit_connections(descriptors.for_connections(settings))
-        self._current.settings, self._current.key = settings, key
+        self._current.settings, self._current.clients = settings, clients
 
 
 def differences(old: Settings, new: Settings) -> list[str]:

@@ -8,6 +8,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from claude_proxy import errors
+from claude_proxy.allowance import Allowance, admit
 from claude_proxy.body import read_body
 from claude_proxy.claude.pool import Pool
 from claude_proxy.current import Current
@@ -42,14 +43,16 @@ def keeper(kept: Kept, wanted: Wanted) -> Keep:
 
 
 class Responses:
-    def __init__(self, current: Current, pool: Pool, kept: Kept) -> None:
+    def __init__(self, current: Current, pool: Pool, kept: Kept, allowance: Allowance) -> None:
         self._current = current
         self._pool = pool
         self._kept = kept
+        self._allowance = allowance
 
     async def create(self, request: Request) -> Response:
         exchange = exchange_of(request)
         exchange.params = wire.PARAMS
+        may_begin = admit(exchange, self._allowance)
         body = await read_body(request, self._current.settings.max_body_size)
         sampling = self._current.settings.forward_sampling
         asked = wire.decode(body)
@@ -57,7 +60,7 @@ class Responses:
         exchange.fields |= {"model": model, "stream": bool(asked.stream)}
         wanted = wire.resolve(asked, self._kept.item, self._kept.context)
         conversation = wire.to_conversation(wanted, model, sampling=sampling)
-        turn = self._pool.turn(conversation)
+        turn = self._pool.turn(conversation, exchange.client_name, may_begin)
         ignored = wire.ignored(wanted, body, sampling=sampling)
         response = begin(asked, kept=asked.keeps and self._kept.stores)
         stream = ResponseStream(

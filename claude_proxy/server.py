@@ -55,7 +55,7 @@ class Server(uvicorn.Server):
             log_config=None,
             access_log=False,
             server_header=False,
-            proxy_headers=False,
+            proxy_headers=False,  # nobody is told who a client is by the client itself
         )
         super().__init__(config)
         self.server_state = Connections(MOST_CONNECTIONS)

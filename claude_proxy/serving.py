@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from claude_proxy import app, descriptors
+from claude_proxy.allowance import Allowance
 from claude_proxy.claude.pool import Pool
 from claude_proxy.current import Current
 from claude_proxy.kept import Kept
 from claude_proxy.listeners import Listener
+from claude_proxy.measures import Measures
 from claude_proxy.reload import Reload
 from claude_proxy.server import Server
 from claude_proxy.spending import Spending
@@ -30,12 +32,15 @@ class Serving:
     ) -> None:
         self._pool = pool
         self._listening = listening
-        current = Current(start.settings, start.key)
-        self.server = Server(app.build(current, pool, kept), pool, start.settings.drain_timeout)
+        current = Current(start.settings, start.clients)
+        allowance, measures = Allowance(current, spent), Measures()
+        built = app.build(current, pool, kept, allowance, measures)
+        self.server = Server(built, pool, start.settings.drain_timeout)
         self.server.limit_connections(descriptors.for_connections(start.settings))
         self._supervision = Supervision(
-            self.server, pool, current, spent, start.notifier, activated=bool(start.passed)
+            self.server, pool, current, allowance, start.notifier, activated=bool(start.passed)
         )
+        self._supervision.on_late = measures.lags.add
         self._reload = Reload(start.reread, current, pool, self.server)
         self.server.on_ready = self._supervision.ready
         self.server.on_stopping = self._supervision.stopping

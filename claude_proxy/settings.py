@@ -16,6 +16,9 @@ Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Count = Annotated[int, Meta(ge=1, le=1_000)]
 SecondsOrZero = Annotated[float, Meta(ge=0, le=86_400)]
 NonEmpty = Annotated[str, Meta(min_length=1)]
+Dollars = Annotated[float, Meta(gt=0, le=1_000_000)]
+# Of a budget; they begin at local midnight, on Monday, on the first.
+PERIODS = ("day", "week", "month")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,10 +32,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: NonEmpty = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65_535)] = 8080
     listen: tuple[NonEmpty, ...] = ()
+    allow_remote: bool = False
+    allow_host: tuple[NonEmpty, ...] = ()
+    allow_origin: tuple[NonEmpty, ...] = ()
     idle_exit: SecondsOrZero = 900.0
     model: NonEmpty = "sonnet"
     api_key: NonEmpty | None = None
     api_key_file: NonEmpty | None = None
+    api_keys_file: NonEmpty | None = None
+    budget: dict[str, Dollars] = {}
+    rate: Annotated[int, Meta(ge=0, le=100_000)] = 0
     claude: NonEmpty | None = None
     demo: bool = False
     model_alias: dict[str, str] = {}
@@ -103,6 +112,24 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             fixed=True,
         ),
         Option(
+            "allow_remote",
+            "listen also where others can reach it: whoever has the key spends your money, and "
+            "what is said is not encrypted",
+            fixed=True,
+        ),
+        Option(
+            "allow_host",
+            "a further name that clients may call this host by, such as one of a reverse proxy; "
+            "repeatable (in the variable: separated by commas)",
+            "NAME",
+        ),
+        Option(
+            "allow_origin",
+            "an origin, such as https://chat.example, whose pages may use this from a browser; it "
+            "may hold *; repeatable (in the variable: separated by commas)",
+            "ORIGIN",
+        ),
+        Option(
             "idle_exit",
             "with sockets of systemd's, end after that long without a request or a living "
             "conversation; the next connection starts it again; 0: never",
@@ -130,6 +157,21 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             env="PROXY_API_KEY",
         ),
         Option("api_key_file", "file whose first line is the key", "PATH"),
+        Option(
+            "api_keys_file",
+            "file with further keys, one client each: NAME and KEY, or sha256: and the key's hash, "
+            "then perhaps budget=1/day and rate=10",
+            "PATH",
+        ),
+    ),
+    "money": (
+        Option(
+            "budget",
+            "US dollars per day, week or month, after which requests get 429 until the next one; "
+            "repeatable (in the variable: separated by commas)",
+            "USD/PERIOD",
+        ),
+        Option("rate", "requests per minute that a client may make; 0: any number", "N"),
     ),
     "models": (
         Option(
@@ -185,7 +227,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
 }
 OPTIONS = {option.name: option for group in GROUPS.values() for option in group}
 SECRET = frozenset({"api_key"})
-FLAGS = frozenset({"demo", "forward_sampling"})
+FLAGS = frozenset({"demo", "forward_sampling", "allow_remote"})
 DURATIONS = frozenset(
     name for name, field in Settings.__annotations__.items() if "Seconds" in str(field)
 )
@@ -195,7 +237,7 @@ CHOICES = {
     if get_origin(kind) is Literal
 }
 BYTES = frozenset({"max_body_size", "store_size"})
-REPEATABLE = frozenset({"model_alias", "listen"})
+REPEATABLE = frozenset({"model_alias", "listen", "allow_host", "allow_origin", "budget"})
 
 
 class UsageError(Exception):

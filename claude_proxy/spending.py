@@ -1,92 +1,157 @@
-"""What was spent on which day, by the CLI's own figures, kept over restarts."""
+"""What was used on which day, by whom and of which model, kept over restarts."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from datetime import date
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import structlog
 
-from claude_proxy import database
-from claude_proxy.database import StoreUnusable
+from claude_proxy.conversation import Usage
+from claude_proxy.database import Database, StoreUnusable
+from claude_proxy.used import Used
 
 log = structlog.get_logger()
 
 NAME = "spending.db"
-VERSION = 1
-SCHEMA = f"""
-CREATE TABLE spent (day TEXT PRIMARY KEY, usd REAL NOT NULL) WITHOUT ROWID;
-PRAGMA user_version = {VERSION};
+VERSION = 2
+TABLE = """
+CREATE TABLE used (
+  day TEXT NOT NULL, client TEXT NOT NULL, model TEXT NOT NULL, answers INTEGER NOT NULL,
+  input INTEGER NOT NULL, cache_read INTEGER NOT NULL, cache_write INTEGER NOT NULL,
+  output INTEGER NOT NULL, reasoning INTEGER NOT NULL, usd REAL NOT NULL,
+  estimated_usd REAL NOT NULL, PRIMARY KEY (day, client, model)
+) WITHOUT ROWID;
 """
-ADD = """
-INSERT INTO spent VALUES (?, ?) ON CONFLICT (day) DO UPDATE SET usd = usd + excluded.usd
-RETURNING usd
-"""
+SCHEMA = f"{TABLE} PRAGMA user_version = {VERSION};"
+# Version 1 knew only the sum of a day.
+FROM_1 = f"""
+BEGIN IMMEDIATE; {TABLE}
+INSERT INTO used SELECT day, '', '', 0, 0, 0, 0, 0, 0, usd, 0 FROM spent; DROP TABLE spent;
+PRAGMA user_version = {VERSION}; COMMIT;
+"""  # noqa: S608 - of constants, as those below
+COLUMNS = "answers, input, cache_read, cache_write, output, reasoning, usd, estimated_usd"
+ADD = f"""
+INSERT INTO used VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (day, client, model)
+DO UPDATE SET {", ".join(f"{name} = {name} + excluded.{name}" for name in COLUMNS.split(", "))}
+"""  # noqa: S608
+SUM = "SELECT coalesce(sum(usd + estimated_usd), 0) FROM used WHERE day >= ?"
+LIST = f"SELECT client, model, {COLUMNS} FROM used WHERE day BETWEEN ? AND ? ORDER BY day"  # noqa: S608
+
+
+# Days times clients; each is what the database has said last.
+MOST_SUMS = 1_000
 
 
 class Spending:
-    """US dollars by local day. Without a file, or when that fails, it counts in memory."""
+    """By local day. Without a file, or while that fails, it counts in memory."""
 
     def __init__(
-        self, db: sqlite3.Connection | None = None, now: Callable[[], date] = date.today
+        self, database: Database | None = None, now: Callable[[], date] = date.today
     ) -> None:
-        self._db = db
-        self._now = now
-        self._day = now()
-        self._usd = 0.0 if db is None else spent_on(db, self._day)
+        """Raises StoreUnusable."""
+        self._database = database
+        self.day = now
+        # What is not in the database yet, by day, client and model.
+        self._unsaved: dict[tuple[str, str, str], Used] = {}
+        self._last_sums: dict[tuple[str, str | None], float] = {}
+        # Of this daemon, since its start.
+        self.totals: dict[tuple[str, str], Used] = {}
 
     @classmethod
     def open(cls, path: Path) -> Self:
         """Raises StoreUnusable."""
-        db = database.opened(path, SCHEMA, VERSION)
-        with database.translated(path):
-            return cls(db)
+        database = Database(path, SCHEMA, VERSION)
+        with database.use() as db:
+            if db.execute("PRAGMA user_version").fetchone()[0] == 1:
+                db.executescript(FROM_1)
+        return cls(database)
 
     @property
     def today(self) -> float:
-        self._turn_page()
-        return self._usd
+        """US dollars, those included that another daemon of this user has spent."""
+        return self.since(self.day())
 
-    def add(self, usd: float) -> None:
-        self._turn_page()
-        self._usd += usd
-        if self._db is None:
-            return
+    def since(self, first: date, client: str | None = None) -> float:
+        """US dollars from that day on, of one client or of all."""
+        query = first.isoformat(), client
+        sql, asked = (SUM, query[:1]) if client is None else (f"{SUM} AND client = ?", query)
+        with suppress(StoreUnusable):  # ``add`` says so
+            (found,) = self._read(sql, asked) or [(0.0,)]
+            if len(self._last_sums) > MOST_SUMS:
+                self._last_sums.clear()
+            self._last_sums[query] = float(found[0])
+        unsaved = sum(
+            used.all_usd
+            for (day, whose, _), used in self._unsaved.items()
+            if day >= query[0] and client in (None, whose)
+        )
+        return self._last_sums.get(query, 0.0) + unsaved
+
+    def between(self, first: date, last: date) -> list[Used]:
+        """One for each day, client and model."""
+        rows: list[Any] = []
+        days = first.isoformat(), last.isoformat()
+        with suppress(StoreUnusable):
+            self._save()
+            rows = self._read(LIST, days)
+        saved = [
+            Used(client, model, answers, Usage(*tokens), usd, estimated)
+            for client, model, answers, *tokens, usd, estimated in rows
+        ]
+        return saved + [
+            used for (day, _, _), used in self._unsaved.items() if days[0] <= day <= days[1]
+        ]
+
+    def add(self, used: Used) -> None:
+        key = (self.day().isoformat(), used.client, used.model)
+        self._unsaved[key] = self._unsaved[key] + used if key in self._unsaved else used
+        total = self.totals.get(key[1:])
+        self.totals[key[1:]] = total + used if total else used
         try:
-            with self._db:  # also what another daemon of this user has spent
-                self._usd = float(self._db.execute(ADD, (self._day.isoformat(), usd)).fetchone()[0])
-        except sqlite3.Error as error:
-            log.warning("spending.not_kept", reason=str(error), usd=usd)
+            self._save()
+        except StoreUnusable as error:
+            log.warning("spending.not_kept", reason=str(error), usd=used.all_usd)
 
     def close(self) -> None:
-        if self._db is not None:
-            self._db.close()
+        if self._database is not None:
+            self._database.close()
 
-    def _turn_page(self) -> None:
-        if (today := self._now()) == self._day:
+    def _read(self, sql: str, asked: Sequence[str | None]) -> list[Any]:
+        if self._database is None:
+            return []
+        with self._database.use() as db:
+            return db.execute(sql, asked).fetchall()
+
+    def _save(self) -> None:
+        if self._database is None or not self._unsaved:
             return
-        self._day, self._usd = today, 0.0
-        if self._db is not None:
-            with suppress(sqlite3.Error):  # ``add`` will say so
-                self._usd = spent_on(self._db, today)
-
-
-def spent_on(db: sqlite3.Connection, day: date) -> float:
-    row = db.execute("SELECT usd FROM spent WHERE day = ?", (day.isoformat(),)).fetchone()
-    return float(row[0]) if row else 0.0
+        rows = [
+            (
+                *key,
+                *(used.answers, used.usage.input, used.usage.cache_read, used.usage.cache_write),
+                *(used.usage.output, used.usage.reasoning, used.usd, used.estimated_usd),
+            )
+            for key, used in self._unsaved.items()
+        ]
+        with self._database.use() as db, db:
+            db.execute("BEGIN IMMEDIATE")
+            db.executemany(ADD, rows)
+        self._unsaved.clear()
 
 
 def spent_today(path: Path) -> float | None:
-    """Looks only, for whoever is not the daemon; None when it cannot be told."""
+    """US dollars. Looks only, for whoever is not the daemon; None when it cannot be told."""
     with (
         suppress(sqlite3.Error),
         closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db,
     ):
-        return spent_on(db, date.today())  # noqa: DTZ011 - the user's own day
+        today = date.today().isoformat()  # noqa: DTZ011 - the user's own day
+        return float(db.execute(SUM, (today,)).fetchone()[0])
     return None
 
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from claude_proxy.api_key import ApiKey
+from claude_proxy.clients import Clients
 from claude_proxy.listeners import Listener
 from claude_proxy.notify import Notifier
 from claude_proxy.settings import Settings
 
-Reread: TypeAlias = Callable[[], tuple[Settings, ApiKey]]
+Reread: TypeAlias = Callable[[], tuple[Settings, Clients]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Start:
     """``reread`` raises UsageError or ConfigurationError; ``passed`` are systemd's sockets."""
 
     settings: Settings
-    key: ApiKey
+    clients: Clients
     environ: Mapping[str, str]
     notifier: Notifier
     reread: Reread

@@ -17,7 +17,7 @@ from hashlib import sha256
 from itertools import accumulate, islice, repeat
 from pathlib import Path
 
-from claude_proxy.database import StoreUnusable, opened, translated
+from claude_proxy.database import Database, StoreUnusable
 
 VERSION = 1
 LONGEST_REMOVAL = 0.05  # seconds, in which nothing else is done
@@ -78,13 +78,13 @@ class Store:
     Every method raises StoreUnusable when the database fails; then no response has changed half.
     """
 
-    def __init__(self, db: sqlite3.Connection, path: Path, days: float, limit: int) -> None:
-        self._db, self._path, self._days, self._limit = db, path, days, limit
+    def __init__(self, database: Database, path: Path, days: float, limit: int) -> None:
+        self._database, self._path, self._days, self._limit = database, path, days, limit
 
     @classmethod
     def open(cls, path: Path, *, days: float, limit: int) -> Store:
         """Makes the file where there is none; moves a corrupt one aside and begins anew."""
-        return cls(opened(path, SCHEMA, VERSION), path, days, limit)
+        return cls(Database(path, SCHEMA, VERSION), path, days, limit)
 
     def put(self, record: Record) -> None:
         """Replaces the response of the same id; makes room by removing the oldest others.
@@ -164,24 +164,27 @@ class Store:
         return more
 
     def close(self) -> None:
-        with translated(self._path):
-            self._db.close()
+        self._database.close()
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        return self._database.connection
 
     def _oldest(self) -> float:
         """Unix seconds before which a response is too old."""
         return time.time() - self._days * 86_400
 
     def _one(self, query: str, id_: str) -> bytes | None:
-        with translated(self._path):
-            row: tuple[bytes] | None = self._db.execute(query, (id_, self._oldest())).fetchone()
+        with self._database.use() as db:
+            row: tuple[bytes] | None = db.execute(query, (id_, self._oldest())).fetchone()
         return row[0] if row else None
 
     def _items(self, query: str, id_: str) -> list[bytes] | None:
         """``query`` selects the nodes after which and with which the items end."""
-        with translated(self._path), self._db:
-            self._db.execute("BEGIN")  # both queries see the same state
-            ends = self._db.execute(query, (id_, self._oldest())).fetchone()
-            return ends and [item for (item,) in self._db.execute(ITEMS, ends)]
+        with self._database.use() as db, db:
+            db.execute("BEGIN")  # both queries see the same state
+            ends = db.execute(query, (id_, self._oldest())).fetchone()
+            return ends and [item for (item,) in db.execute(ITEMS, ends)]
 
     def _add_nodes(self, nodes: list[bytes | None], items: list[bytes]) -> None:
         """Where a node exists all before it do, so that few have to be asked for."""
@@ -214,8 +217,8 @@ class Store:
 
     def _empty_log(self) -> None:
         """In the write-ahead log, what was deleted could be read for long."""
-        with translated(self._path):
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        with self._database.use() as db:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def _number(self, pragma: str) -> int:
         row: tuple[int] = self._db.execute(f"PRAGMA {pragma}").fetchone()
@@ -226,12 +229,12 @@ class Store:
 
     @contextmanager
     def _change(self) -> Iterator[sqlite3.Connection]:
-        with translated(self._path), self._db:
-            self._db.execute("BEGIN IMMEDIATE")
-            yield self._db
+        with self._database.use() as db, db:
+            db.execute("BEGIN IMMEDIATE")
+            yield db
             # Of a statement without columns sqlite3 does one step, here one page.
             for _ in range(self._number("freelist_count")):
-                self._db.execute("PRAGMA incremental_vacuum")
+                db.execute("PRAGMA incremental_vacuum")
 
 
 class RecentItems:

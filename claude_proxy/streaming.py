@@ -6,6 +6,7 @@ The status line waits for the model's first event, so that an early failure keep
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from typing import Protocol
@@ -15,6 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from claude_proxy import limit_headers
 from claude_proxy.claude.pool import Pool, Turn
 from claude_proxy.conversation import Event, Finished, Usage
 from claude_proxy.errors import OUR_FAULT, ProxyError
@@ -112,6 +114,7 @@ class Outgoing:
         finally:
             report = self._turn.report
             fields |= {
+                "queue_ms": round(self._turn.queued * 1_000, 1),
                 "process": self._turn.origin.value if self._turn.origin else None,
                 "session": self._turn.session_id,
                 "input_tokens": report.usage.prompt,
@@ -123,6 +126,7 @@ class Outgoing:
 
     async def _start(self, media_type: str, length: int | None = None) -> None:
         headers = {"content-type": media_type, "cache-control": "no-cache"}
+        headers |= limit_headers.of_plan(self._pool.plan, time.time())
         if self._ignored:
             headers["x-claude-proxy-ignored"] = ", ".join(self._ignored)
         if length is not None:
@@ -144,8 +148,8 @@ class Outgoing:
             raise ClientDisconnect from None
 
 
-def json_response(body: bytes) -> Response:
-    return Response(body, media_type="application/json")
+def json_response(body: bytes, status: int = 200) -> Response:
+    return Response(body, status, media_type="application/json")
 
 
 def event_stream(frames: bytes) -> Response:

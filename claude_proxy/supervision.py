@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Sequence
 
 import structlog
 
 from claude_proxy import log as log_to
+from claude_proxy.allowance import Allowance
 from claude_proxy.claude.cli import Login
-from claude_proxy.claude.pool import Pool, Stats
+from claude_proxy.claude.pool import Pool
+from claude_proxy.claude.tally import Stats
 from claude_proxy.current import Current
 from claude_proxy.notify import Notifier
 from claude_proxy.server import Server
-from claude_proxy.spending import Spending
 
 log = structlog.get_logger()
 
@@ -37,16 +39,20 @@ class Supervision:
         server: Server,
         pool: Pool,
         current: Current,
-        spending: Spending,
+        allowance: Allowance,
         notifier: Notifier,
         *,
         activated: bool,
     ) -> None:
-        """``activated``: somebody else listens on, and starts the program again when needed."""
+        """``activated``: somebody else listens on, and starts the program again when needed.
+
+        ``on_late`` hears at each look by how many seconds the event loop was late.
+        """
+        self.on_late: Callable[[float], None] = lambda _: None
         self._server = server
         self._pool = pool
         self._current = current
-        self._spending = spending
+        self._allowance = allowance
         self._notifier = notifier
         self._activated = activated
         self._told = ""
@@ -57,7 +63,8 @@ class Supervision:
         """Of the daemon as it is now, for a person."""
         stats, login = self._pool.stats, self._pool.installation.last_login
         prefix = "draining: " if self._server.should_exit else ""
-        return prefix + describe(stats, self._spending.today, login)
+        warnings = self._allowance.warnings()
+        return prefix + describe(stats, self._allowance.spending.today, login, warnings)
 
     def ready(self) -> None:
         self._told = self.status()
@@ -67,6 +74,7 @@ class Supervision:
         self._notifier.reloading()
 
     def stopping(self) -> None:
+        self._current.draining = True
         self._notifier.stopping(self.status())
         self._notifier.extend(EXTENSION)
 
@@ -82,7 +90,9 @@ class Supervision:
             log_to.push()
             self._tell()
             self._end_when_idle(now)
+            due = time.monotonic() + pause
             await asyncio.sleep(pause)
+            self.on_late(max(0.0, time.monotonic() - due))
 
     def _tell(self) -> None:
         status = self.status()
@@ -104,7 +114,7 @@ class Supervision:
             self._server.exit_soon(f"idle for {idle:.0f} s")
 
 
-def describe(stats: Stats, spent: float, login: Login) -> str:
+def describe(stats: Stats, spent: float, login: Login, warnings: Sequence[str] = ()) -> str:
     """One line for a person: ``2 running, 1 queued, 1 spare, $0.42 today; logged in as max``."""
     counted = {
         "running": stats.running,
@@ -114,7 +124,7 @@ def describe(stats: Stats, spent: float, login: Login) -> str:
     }
     shown = [f"{number} {name}" for name, number in counted.items() if number]
     shown = [*(shown or ["idle"]), f"${spent:.2f} today"]
-    return f"{', '.join(shown)}; {login}"
+    return "; ".join([", ".join(shown), *warnings, str(login)])
 
 
 async def watch_login(pool: Pool, server: Server) -> None:

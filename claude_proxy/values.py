@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -14,6 +14,7 @@ from claude_proxy.settings import (
     CHOICES,
     DURATIONS,
     FLAGS,
+    PERIODS,
     REPEATABLE,
     SECRET,
     ConfigurationError,
@@ -23,6 +24,10 @@ from claude_proxy.settings import (
 
 UNITS = {"": 1.0, "s": 1.0, "ms": 0.001, "m": 60.0, "min": 60.0, "h": 3_600.0}
 SIZES = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
+# How an entry of a table is written in a list.
+TABLES = {"model_alias": "{}={}", "budget": "{1}/{0}"}
+HOST = re.compile(r"[a-z0-9._-]+|\[[0-9a-f:.]+\]|[0-9a-f:.]+")
+ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/\s?#]+")
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -45,16 +50,45 @@ def parse_aliases(pairs: Sequence[Any]) -> dict[str, str]:
     return aliases
 
 
+def parse_budget(items: Sequence[Any]) -> dict[str, float]:
+    """US dollars by period."""
+    budget: dict[str, float] = {}
+    for item in items:
+        found = re.fullmatch(r"\s*\$?(\d{1,9}(?:\.\d{1,9})?)\s*/\s*(\w+)\s*", str(item))
+        if found is None or found[2] not in PERIODS:
+            raise UsageError(
+                f"expected a number of US dollars and /day, /week or /month, got {item!r}"
+            )
+        budget[found[2]] = float(found[1])
+    return budget
+
+
+def parse_host(item: Any) -> Any:
+    """A name or an address; the port makes no difference to who it is."""
+    if isinstance(item, str) and not HOST.fullmatch(item := item.strip().lower()):
+        raise UsageError(f"expected the name of a host, without scheme and port, got {item!r}")
+    return item
+
+
+def parse_origin(item: Any) -> Any:
+    """As browsers write it; what it names is compared as text."""
+    if isinstance(item, str) and not ORIGIN.fullmatch(item := item.strip().lower()):
+        raise UsageError(f"expected an origin, such as https://chat.example:8443, got {item!r}")
+    return item
+
+
 def parse_repeatable(name: str, raw: Any) -> Any:
-    """A list from flags or TOML, one text with commas, or for aliases TOML's own table."""
-    if name == "model_alias" and isinstance(raw, Mapping):
-        raw = [f"{alias}={model}" for alias, model in raw.items()]
+    """A list from flags or TOML, one text with commas, or TOML's own table."""
+    if name in TABLES and isinstance(raw, Mapping):
+        raw = [TABLES[name].format(key, value) for key, value in raw.items()]
     items = raw.split(",") if isinstance(raw, str) else raw
     if not isinstance(items, list):
         raise UsageError(f"expected a list, got {raw!r}")
     if name == "model_alias":
         return parse_aliases(items)
-    return [place(item) for item in items]
+    if name == "budget":
+        return parse_budget(items)
+    return [EACH[name](item) for item in items]
 
 
 def place(item: Any) -> Any:
@@ -66,6 +100,13 @@ def place(item: Any) -> Any:
         except ConfigurationError as error:
             raise UsageError(str(error)) from None
     return item
+
+
+EACH: Mapping[str, Callable[[Any], Any]] = {
+    "listen": place,
+    "allow_host": parse_host,
+    "allow_origin": parse_origin,
+}
 
 
 def parse_text(name: str, raw: str) -> Any:

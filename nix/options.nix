@@ -111,7 +111,7 @@ in
       type = types.nonEmptyStr;
       default = "127.0.0.1";
       example = "::1";
-      description = "Address to listen on. Anything but loopback lets others at the port; the key alone then protects it.";
+      description = "Address to listen on. Anything but loopback lets others at the port, and needs `settings.allow-remote`.";
     };
 
     port = mkOption {
@@ -145,6 +145,16 @@ in
         File whose first line is the key that clients must send, as sops-nix or agenix make it; the
         user must be able to read it. systemd passes it on as a credential (`LoadCredential=`), and
         puts the runtime directory for `%t` or `''${XDG_RUNTIME_DIR}`, the home for `%h`.
+      '';
+    };
+
+    apiKeysFile = mkOption {
+      type = types.nullOr secretFile;
+      default = null;
+      example = "/run/secrets/claude-proxy-clients";
+      description = ''
+        File with further keys, one client each: its name and its key (or `sha256:` and the key's
+        hash), then perhaps `budget=1/day` and `rate=10`. It is passed on as {option}`apiKeyFile` is.
       '';
     };
 
@@ -245,6 +255,25 @@ in
             setting (types.listOf place)
               "Where to listen instead: `ADDRESS:PORT`, `[IPV6]:PORT` or `/path`; only without {option}`socketActivation`."
               "{option}`host` and {option}`port`";
+          allow-remote =
+            setting types.bool
+              "Listen also where others can reach it: whoever has the key spends your money, and what is said is not encrypted."
+              "false";
+          allow-host =
+            setting (types.listOf types.nonEmptyStr)
+              "Further names that clients may call this host by, such as one of a reverse proxy."
+              "none";
+          allow-origin =
+            setting (types.listOf types.nonEmptyStr)
+              "Origins, such as `https://chat.example`, whose pages may use this from a browser; they may hold `*`."
+              "none";
+          budget =
+            setting (types.listOf (types.strMatching "[0-9]{1,9}([.][0-9]{1,9})?/(day|week|month)"))
+              "US dollars per day, week or month (`5/day`), after which requests get 429 until the next one."
+              "none";
+          rate =
+            setting (types.ints.between 0 100000) "Requests per minute that a client may make; 0: any number."
+              "0";
           max-body-size = setting (size 1024 2147483648) "Largest request body taken." "32M";
           store-days =
             setting (types.numbers.between 0 36500)

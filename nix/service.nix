@@ -71,7 +71,10 @@ in
     # A session that has the clients' key in its environment must not make it the service's.
     unset = lib.optional (cfg.apiKey == null) "PROXY_API_KEY";
     path = lib.optional (claude != null) "${lib.getBin claude}/bin" ++ path;
-    credential = cfg.apiKeyFile;
+    credentials = lib.filterAttrs (_: file: file != null) {
+      api-key = cfg.apiKeyFile;
+      api-keys = cfg.apiKeysFile;
+    };
     inherit (cfg) sandbox socketActivation;
     listen = [ "${address}:${toString cfg.port}" ];
   };
@@ -112,6 +115,12 @@ in
     {
       assertion = cfg.socketActivation -> cfg.settings.listen == null;
       message = "${here}.settings.listen: with socketActivation systemd's socket listens; set host and port, or socketActivation = false.";
+    }
+    {
+      # What a name or settings.listen leads to, the program finds out when it starts.
+      assertion =
+        isNumeric && cfg.settings.listen == null -> isLoopback || cfg.settings.allow-remote == true;
+      message = "${here}.host: others can reach ${address}; with the key they can use your Claude account, and nothing is encrypted. If you mean it, set ${here}.settings.allow-remote = true.";
     }
     {
       assertion = cfg.port != 0;

@@ -31,6 +31,7 @@ mkShellNoCC {
         mypy
         openai
         pip
+        prometheus-client
         pytest
         sdnotify
         starlette

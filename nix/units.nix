@@ -83,6 +83,7 @@ let
     "LoadCredential"
     "ReadWritePaths"
     "Requires"
+    "SetCredential"
     "SystemCallFilter"
     "UnsetEnvironment"
     "WantedBy"
@@ -131,7 +132,7 @@ in
   #   environment       variables by name, less PATH
   #   unset             names of variables that it does not get, whoever sets them
   #   path              directories for PATH; systemd's specifiers are replaced in them
-  #   credential        file of the key, or null
+  #   credentials       files of keys, by what the program calls them
   #   sandbox           false: without what needs user namespaces
   #   socketActivation  false: the service itself listens, from login on
   #   listen            what the socket listens on, beside the one in the runtime directory
@@ -142,7 +143,7 @@ in
       environment,
       unset,
       path,
-      credential,
+      credentials,
       sandbox,
       socketActivation,
       listen,
@@ -155,13 +156,15 @@ in
       }
       // (if unset == [ ] then { } else { UnsetEnvironment = unset; })
       // (
-        if credential == null then
+        if credentials == { } then
           { }
         else
           {
-            LoadCredential = [ "api-key:${fileName credential}" ];
+            LoadCredential = map (name: "${name}:${fileName credentials.${name}}") (
+              builtins.attrNames credentials
+            );
             # Taken where that file is not there: the program then says so.
-            SetCredential = [ "api-key:no file" ];
+            SetCredential = map (name: "${name}:no file") (builtins.attrNames credentials);
           }
       );
       # What makes systemd's sockets like those that the program opens itself.

@@ -107,8 +107,15 @@ class Daemon:
     """claude-proxy as a process of its own, with a home of its own."""
 
     def __init__(
-        self, *flags: str, upstream: str | None = None, env: dict[str, str] | None = None
+        self,
+        *flags: str,
+        upstream: str | None = None,
+        env: dict[str, str | None] | None = None,
+        through: tuple[str, ...] = (),
     ) -> None:
+        """``through``: a command that becomes the daemon. What ``env`` has as None is not in the
+        environment.
+        """
         self.home = Path(tempfile.mkdtemp(prefix="proxy-lab-"))
         self.mark = uuid.uuid4().hex
         environment = {
@@ -122,18 +129,26 @@ class Daemon:
         }
         if upstream is not None:
             environment["ANTHROPIC_BASE_URL"] = upstream
+        given = environment | (env or {})
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "claude_proxy", "--port", "0", "--log-level", "debug", *flags],
-            env=environment | (env or {}),
+            [
+                *(*through, sys.executable, "-m", "claude_proxy"),
+                *("--port", "0", "--log-level", "debug", *flags),
+            ],
+            env={name: value for name, value in given.items() if value is not None},
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
         )
-        self.log = LogReader(self.process.stderr)
+        self.log = LogReader(self._log_stream())
         self.url = self.log.wait_for("daemon.listening")["address"]
         self.client = httpx.Client(
             base_url=self.url, timeout=WAIT, headers={"authorization": f"Bearer {KEY}"}
         )
+
+    def _log_stream(self) -> Any:
+        """Lines, until it ends with the daemon."""
+        return self.process.stderr
 
     def chat(self, content: Any, **fields: Any) -> httpx.Response:
         messages = content if isinstance(content, list) else [{"role": "user", "content": content}]

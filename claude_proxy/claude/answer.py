@@ -14,6 +14,7 @@ from claude_proxy.claude.stream_json import (
     Delta,
     Line,
     Message,
+    RateLimitInfo,
     RateLimitLine,
     ResultLine,
     StreamEvent,
@@ -55,11 +56,17 @@ REFUSED = "The model refused to answer."
 
 @dataclass(slots=True)
 class Report:
-    """What a turn has used, as far as it is known; ``cost_usd`` is the CLI's own figure."""
+    """What a turn has used, as far as it is known; ``cost_usd`` is the CLI's own figure.
+
+    ``model`` is the exact one, once it has begun to answer; ``limits`` what was said of the
+    plan's.
+    """
 
     usage: Usage = field(default_factory=Usage)
     cost_usd: float | None = None
     retries: int = 0
+    model: str | None = None
+    limits: RateLimitInfo | None = None
 
     def settle(self, line: ResultLine, before: Spent, *, whole: bool) -> Spent:
         """The turn's end tells the cost, and what was said of an answer that is not whole.
@@ -138,8 +145,10 @@ class Answer:
                 self._failure.kind = kind
             case SystemLine(subtype="api_retry"):
                 self._retry(line)
-            case RateLimitLine(rate_limit_info=info) if info.status == "rejected":
-                self._failure.limit = info
+            case RateLimitLine(rate_limit_info=info):
+                self.report.limits = info
+                if info.status == "rejected":
+                    self._failure.limit = info
         return []
 
     def _stream_event(self, event: StreamEvent) -> list[Event]:
@@ -225,6 +234,7 @@ class Answer:
         if self.started:
             return []
         self.started = True
+        self.report.model = message.model
         return [Started(message.model)]
 
     def _finish(

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
+import structlog
+
 from claude_proxy.claude import stream_json
 from claude_proxy.claude.answer import Answer
 from claude_proxy.claude.channel import Channel
@@ -27,7 +29,9 @@ from claude_proxy.claude.structured import StructuredAnswer
 from claude_proxy.claude.tools import mcp_content
 from claude_proxy.claude.transcript import call_ids
 from claude_proxy.conversation import Event
-from claude_proxy.errors import BadUpstream, ModelNotFound, ProxyError
+from claude_proxy.errors import BadUpstream, ModelNotFound, ProxyError, UpstreamTimeout
+
+log = structlog.get_logger()
 
 AnyAnswer: TypeAlias = Answer | StructuredAnswer
 
@@ -175,6 +179,8 @@ class Dialogue:
             batch = await self._channel.next(self._silence if silence is None else silence)
         except ProcessEnded as ended:
             raise self._ended(ended) from None
+        except (BadUpstream, UpstreamTimeout) as error:
+            raise self._told(error) from None
         if not batch or not self._unconfirmed:
             return batch
         return [line for line in batch if self._is_of_this_turn(line)]
@@ -206,7 +212,13 @@ class Dialogue:
     def _ended(self, ended: ProcessEnded) -> Exception:
         if not self._answered:
             return DiedUnused(str(ended))
-        return ProxyError(f"Claude Code {ended} before its answer was whole")
+        return self._told(ProxyError(f"Claude Code {ended} before its answer was whole"))
+
+    def _told(self, error: ProxyError) -> ProxyError:
+        """The words are ours: unlike those of the API, they may be in the log."""
+        if not self.answer.finished:
+            log.warning("claude.failed", reason=error.message)
+        return error
 
 
 def is_receipt(line: Line) -> bool:

@@ -17,6 +17,7 @@ from claude_proxy.claude.stream_json import RateLimitInfo
 from claude_proxy.errors import ProxyError
 
 DEFAULT_RETRY_AFTER = {429: 20.0, 503: errors.RETRY_SOON}
+LATEST = 2.0**53  # Unix time that every client's numbers can hold
 LOG_IN = "Claude Code is not logged in: run `claude` once as this user and log in."
 
 BY_STATUS: dict[int, type[ProxyError]] = {
@@ -68,8 +69,8 @@ class Failure:
         if cls is errors.NotLoggedIn:
             message = f"{LOG_IN} (It said: {message})"
         retry_after = self._retry_after(cls, now or time.time())
-        if cls is errors.UsageLimitReached and self.limit is not None:
-            resets_at = self.limit.resetsAt
+        if cls is errors.UsageLimitReached:
+            resets_at = self._resets_at()
             return errors.UsageLimitReached(message, resets_at=resets_at, retry_after=retry_after)
         return cls(message, retry_after=retry_after)
 
@@ -88,9 +89,13 @@ class Failure:
     def _retry_after(self, cls: type[ProxyError], now: float) -> float | None:
         if cls.status not in DEFAULT_RETRY_AFTER or cls is errors.InsufficientQuota:
             return None
-        if self.limit is not None and self.limit.resetsAt is not None:
-            return max(1.0, self.limit.resetsAt - now)
+        if (resets_at := self._resets_at()) is not None:
+            return max(1.0, resets_at - now)
         return self.retry_delay or DEFAULT_RETRY_AFTER[cls.status]
+
+    def _resets_at(self) -> float | None:
+        resets_at = None if self.limit is None else self.limit.resetsAt
+        return resets_at if resets_at is not None and 0 <= resets_at <= LATEST else None
 
 
 def tidy(message: str) -> str:

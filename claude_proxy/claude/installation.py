@@ -22,6 +22,8 @@ from claude_proxy.settings import ConfigurationError
 log = structlog.get_logger()
 
 LOGIN_FRESH = 60.0
+# Why a new CLI does not run may lie elsewhere: no descriptor was free, what it needs came later.
+PROBLEM_FRESH = 10.0
 PREFIX = "claude-proxy-"
 
 
@@ -37,7 +39,10 @@ class Installation:
         self._login_at = float("-inf")
         self._login_lock = asyncio.Lock()
         self._examining = asyncio.Lock()
-        self._problem: str | None = None
+        self.problem: str | None = None
+        # Processes, so far.
+        self.starts = 0
+        self._problem_at = float("-inf")
 
     def retry(self, retries: int) -> None:
         """How often processes that are started from now on may ask a failing upstream again."""
@@ -49,9 +54,11 @@ class Installation:
         Raises ProxyError, also when an upgrade has put something there that will not do.
         """
         await self.follow_upgrade()
-        if self._problem is not None:
-            raise CannotStart(self._problem)
-        return await Session.spawn(self.cli, self._environment, self._empty_directory())
+        if self.problem is not None:
+            raise CannotStart(self.problem)
+        session = await Session.spawn(self.cli, self._environment, self._empty_directory())
+        self.starts += 1
+        return session
 
     def _empty_directory(self) -> Path:
         """Made anew when it is gone: /tmp is tidied now and then."""
@@ -78,17 +85,21 @@ class Installation:
     async def follow_upgrade(self) -> None:
         """Examines the CLI when its file has been replaced; while it is bad, none is started."""
         async with self._examining:
-            if not (self._look() or self._stamp != self._examined):
+            if not (self._look() or self._stamp != self._examined or self._may_have_passed()):
                 return
             self._examined = self._stamp
             try:
                 self.cli = await cli_on_disk.examine(self.cli.path, self._environment)
             except ConfigurationError as error:
-                self._problem = str(error)
-                log.error("claude.upgrade_unusable", reason=str(error))  # noqa: TRY400
+                if self.problem != str(error):
+                    log.error("claude.upgrade_unusable", reason=str(error))  # noqa: TRY400
+                self.problem, self._problem_at = str(error), time.monotonic()
             else:
-                self._problem = None
+                self.problem = None
                 log.info("claude.upgraded", version=self.cli.version)
+
+    def _may_have_passed(self) -> bool:
+        return self.problem is not None and time.monotonic() - self._problem_at > PROBLEM_FRESH
 
     async def login(self) -> Login:
         """Whether Claude Code is logged in; asked at most once a minute."""

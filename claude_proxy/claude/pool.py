@@ -6,43 +6,36 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
 from enum import Enum
 from typing import Self
 
 import structlog
 
+from claude_proxy.claude.accounts import Accounts
 from claude_proxy.claude.admission import Admission
 from claude_proxy.claude.answer import Report
+from claude_proxy.claude.catalogue import Catalogue
 from claude_proxy.claude.dialogue import DiedUnused
 from claude_proxy.claude.installation import Installation
 from claude_proxy.claude.living import Living
 from claude_proxy.claude.models import Models
+from claude_proxy.claude.plan import Plan
 from claude_proxy.claude.process import ProcessEnded
 from claude_proxy.claude.prompt import Prompt
 from claude_proxy.claude.session import Session
 from claude_proxy.claude.spares import Arrival, Spares
+from claude_proxy.claude.tally import How, Stats, Tally
 from claude_proxy.conversation import Conversation, Event
 from claude_proxy.errors import ProxyError, ShuttingDown
 from claude_proxy.settings import Settings
 from claude_proxy.tasks import Tasks
+from claude_proxy.used import Used
 
 log = structlog.get_logger()
 
 TEND_INTERVAL = 5.0
-SETTLE_WAIT = 3.0
-REFILL_DELAY = 0.5
-BOOT_TIME = 0.3
+SETTLE_WAIT, REFILL_DELAY, BOOT_TIME = 3.0, 0.5, 0.3
 SPARE_BACKOFF = (1.0, 2.0, 5.0, 15.0, 60.0)
-MODELS_FRESH = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    running: int
-    queued: int
-    spares: int
-    living: int
 
 
 class Origin(Enum):
@@ -56,7 +49,12 @@ class Origin(Enum):
 class Turn:
     """One answer on its way. Use ``events`` once; ``close`` always, then ``report`` is final."""
 
-    def __init__(self, pool: Pool, prompt: Prompt) -> None:
+    def __init__(
+        self, pool: Pool, prompt: Prompt, client: str, may_begin: Callable[[], None]
+    ) -> None:
+        self.client = client
+        self.may_begin = may_begin
+        self.queued = 0.0
         self._pool = pool
         self._prompt = prompt
         self._session: Session | None = None
@@ -74,12 +72,14 @@ class Turn:
             if self._failure is not None:
                 raise self._failure
             flows = False
+            self._pool.accounts.begin(session, self.client, self._prompt.conversation.model)
             try:
                 async with aclosing(session.run(self._prompt, self._pool.silence)) as run:
                     async for batch in run:
                         self.report = session.report
                         if batch and not flows:
                             flows = True
+                            self._pool.plan.update(self.report.limits)
                             self._pool.refill_soon()
                         yield batch
                 return  # noqa: TRY300 - an else would belong to the whole loop
@@ -89,6 +89,13 @@ class Turn:
                 if self.origin is Origin.STARTED and source is not Origin.CONTINUED:
                     reason = f"Claude Code {died} before it took the request"
                     raise ProxyError(reason) from None
+
+    @property
+    def how(self) -> How | None:
+        """None when it had no process."""
+        if self.origin is None or self.origin is Origin.CONTINUED:
+            return self.origin and How.CONTINUED
+        return How.REPLAYED if len(self._prompt.turns) > 1 else How.BEGUN
 
     def comes_before(self, prompt: Prompt) -> bool:
         return self._session is not None and self._session.stands_at(prompt)
@@ -106,6 +113,7 @@ class Turn:
             self.report = session.report
             if not self._pool.keep(session):
                 self.report = await asyncio.shield(self._pool.retire(session))
+            self._pool.plan.update(self.report.limits)
         return self.report
 
 
@@ -116,13 +124,15 @@ class Pool:
         self,
         installation: Installation,
         settings: Settings,
-        on_spent: Callable[[float], None] = lambda _: None,
+        on_used: Callable[[Used], None] = lambda _: None,
     ) -> None:
-        """``on_spent`` hears of every cent that the CLI reports, in US dollars."""
+        """``on_used`` hears of every token and every cent."""
         self.installation = installation
         self.models = Models(settings.model, settings.model_alias)
-        self._on_spent = on_spent
-        self._booked: dict[Session, float] = {}
+        self._catalogue = Catalogue(self.models)
+        self.accounts = Accounts(on_used)
+        self.plan = Plan()
+        self.tally = Tally()
         self._admission = Admission(
             settings.max_concurrency, settings.queue, settings.queue_timeout
         )
@@ -135,8 +145,6 @@ class Pool:
         self._refill: asyncio.TimerHandle | None = None
         self._closing: ProxyError | None = None
         self._failures = 0
-        self._models_at = float("-inf")
-        self._models_lock = asyncio.Lock()
         self._started = asyncio.Event()
         self.silence = settings.timeout
 
@@ -177,6 +185,11 @@ class Pool:
             self._admission.running, self._admission.waiting, len(self._spares), len(self._living)
         )
 
+    @property
+    def is_full(self) -> bool:
+        """Whether one more request would be sent away."""
+        return self._admission.is_full
+
     def stop(self, error: ProxyError) -> None:
         """Ends every running and waiting turn with ``error``, and refuses new ones."""
         self._closing = error
@@ -186,7 +199,10 @@ class Pool:
 
     async def run(self, turn: Turn) -> AsyncGenerator[list[Event], None]:
         """Waits for a slot, then the turn's events. The slot is free again when its process is."""
-        async with self._admission.slot():
+        asked = time.monotonic()
+        async with self._admission.slot(turn.client):
+            turn.queued = time.monotonic() - asked
+            turn.may_begin()
             self._turns.add(turn)
             try:
                 async with aclosing(turn.events()) as batches:
@@ -196,12 +212,20 @@ class Pool:
                 try:
                     await turn.close()
                 finally:
+                    self.tally.add(turn.how, turn.report.retries)
                     self._turns.discard(turn)
                     turn.closed.set()
 
-    def turn(self, conversation: Conversation) -> Turn:
-        """Raises InvalidRequest for a conversation that Claude cannot take."""
-        return Turn(self, Prompt.of(conversation))
+    def turn(
+        self,
+        conversation: Conversation,
+        client: str = "",
+        may_begin: Callable[[], None] = lambda: None,
+    ) -> Turn:
+        """Slots are given fairly among clients; ``may_begin`` may raise a ProxyError when it is
+        this turn's. Raises InvalidRequest for a conversation that Claude cannot take.
+        """
+        return Turn(self, Prompt.of(conversation), client, may_begin)
 
     async def take(self, prompt: Prompt, best: Origin) -> tuple[Session, Origin]:
         """The process that lives in this conversation, else a spare, else one started now.
@@ -229,13 +253,13 @@ class Pool:
 
     def keep(self, session: Session) -> bool:
         """For the conversation's next turn; the one that was used longest ago makes room."""
-        self._book(session)
         if self._closing is not None or not session.lives_on:
             return False
         for surplus in self._living.add(session):
             if surplus is session:
                 return False
             self.retire(surplus)
+        self.accounts.book(session)
         return True
 
     def refill_soon(self) -> None:
@@ -256,26 +280,13 @@ class Pool:
 
     async def fresh_models(self) -> Models:
         """The models, listed by the CLI within the last minutes; spends no tokens."""
-        async with self._models_lock:
-            if time.monotonic() - self._models_at > MODELS_FRESH:
-                session = await self.installation.spawn()
-                try:
-                    await self._warm(session)
-                except (ProcessEnded, TimeoutError, ValueError) as error:
-                    log.warning("claude.models_unknown", reason=str(error))
-                finally:
-                    await asyncio.shield(self.retire(session))
-        return self.models
-
-    async def _warm(self, session: Session) -> None:
-        if listed := await session.warm_up(self.models.resolve("")):
-            self.models.update(listed)
-            self._models_at = time.monotonic()
+        return await self._catalogue.fresh(self.installation, self.retire)
 
     async def _end(self, session: Session) -> Report:
+        self.tally.crashed += session.crashed
         report = await session.close()
-        self._book(session)
-        self._booked.pop(session, None)
+        self.accounts.close(session)
+        self.tally.unknown_lines += session.unknown_lines
         log.debug(
             "claude.ended",
             session=session.id,
@@ -285,13 +296,6 @@ class Pool:
         )
         self._changed.set()
         return report
-
-    def _book(self, session: Session) -> None:
-        """The CLI counts up over the turns of a process."""
-        due = session.spent.cost_usd - self._booked.get(session, 0.0)
-        if due > 0:
-            self._booked[session] = session.spent.cost_usd
-            self._on_spent(due)
 
     async def _tend(self) -> None:
         """Keeps the wanted number of good spares, waiting longer after each failure."""
@@ -319,7 +323,7 @@ class Pool:
             self._started.set()
             # What a request waits for has no time for a rehearsal, and what boots takes no lines.
             if not await arrival.is_claimed(BOOT_TIME):
-                await self._warm(session)
+                await self._catalogue.warm(session)
         except (ProxyError, ProcessEnded, TimeoutError, ValueError) as error:
             self._failures += 1
             self._started.set()

@@ -15,6 +15,7 @@ from pathlib import Path
 READ_SIZE = 65_536
 LONGEST_LINE = 64 * 2**20
 STDERR_KEPT = 4_096
+LAST_LOOK = 0.05
 EXIT_TIMEOUT = 0.5
 REAP_TIMEOUT = 2.0
 PR_SET_PDEATHSIG = 1
@@ -132,21 +133,28 @@ class Process:
 
         Raises ProcessEnded at the end of the output, LineTooLong, or what ``fail`` was given.
         """
+        data = await self._receive(timeout)
+        if data is None:  # it may have come while this process was stopped, or busy for too long
+            data = await self._receive(LAST_LOOK)
+        if data is None:
+            return None
+        if not data:
+            raise ProcessEnded(await self._exit_code())
+        return self._lines.feed(data)
+
+    async def _receive(self, timeout: float) -> bytes | None:  # noqa: ASYNC109
         assert self._child.stdout is not None  # noqa: S101 - spawned with pipes
         if self._failure is not None:
             raise self._failure
         try:
             async with asyncio.timeout(timeout) as self._waiting:
-                data = await self._child.stdout.read(READ_SIZE)
+                return await self._child.stdout.read(READ_SIZE)
         except TimeoutError:
             if self._failure is not None:
                 raise self._failure from None
             return None
         finally:
             self._waiting = None
-        if not data:
-            raise ProcessEnded(await self._exit_code())
-        return self._lines.feed(data)
 
     def fail(self, failure: Exception) -> None:
         """Makes the present and every later ``read`` raise ``failure``."""

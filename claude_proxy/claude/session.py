@@ -65,6 +65,7 @@ class Session:
             process = await Process.spawn((cli.path, *ARGUMENTS), environment, directory)
         except OSError as error:
             message = f"Claude Code cannot be started: {error.strerror}"
+            log.warning("claude.not_started", reason=error.strerror)
             if error.errno in EXHAUSTED:
                 raise Overloaded(message, retry_after=RETRY_SOON) from None
             raise BadUpstream(message) from None
@@ -88,6 +89,11 @@ class Session:
     @property
     def alive(self) -> bool:
         return self._process.returncode is None and not self._killed
+
+    @property
+    def crashed(self) -> bool:
+        """It has ended, and nobody had told it to."""
+        return self._process.returncode is not None and not self._killed
 
     @property
     def lives_on(self) -> bool:

@@ -109,11 +109,13 @@ class SystemLine(msgspec.Struct):
 
 
 class RateLimitInfo(msgspec.Struct):
-    """``resetsAt`` is Unix time in seconds."""
+    """``resetsAt`` is Unix time in seconds, ``utilization`` goes from 0 to 1."""
 
     status: str = ""
     resetsAt: float | None = None  # noqa: N815 - the CLI's name
     rateLimitType: str | None = None  # noqa: N815 - the CLI's name
+    utilization: float | None = None
+    unifiedWindows: Any = None  # noqa: N815 - the CLI's name
 
 
 class RateLimitLine(msgspec.Struct):

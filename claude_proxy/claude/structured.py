@@ -9,6 +9,7 @@ goes out before the CLI has approved.
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 
 from claude_proxy.claude.answer import Answer, Call, Report, Spent
 from claude_proxy.claude.failures import Failure
@@ -48,7 +49,7 @@ class StructuredAnswer:
     def report(self) -> Report:
         now = self._message.report
         retries = self._earlier_retries + now.retries
-        return Report(self._earlier + now.usage, now.cost_usd, retries)
+        return replace(now, usage=self._earlier + now.usage, retries=retries)
 
     @property
     def spent(self) -> Spent:
@@ -99,7 +100,9 @@ class StructuredAnswer:
         """The CLI has let the model try again."""
         self._earlier += self._message.report.usage
         self._earlier_retries += self._message.report.retries
+        limits = self._message.report.limits
         self._message = Answer(self._names, self._message.spent)
+        self._message.report.limits = limits
         self._said.clear()
         self._structured.clear()
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from claude_proxy.command_line import Invocation
 from claude_proxy.commands import seen
-from claude_proxy.commands.checks import account, host, key, service
+from claude_proxy.commands.checks import account, clients, host, key, service
 from claude_proxy.commands.checks.finding import FAIL, Finding, Scene
 from claude_proxy.commands.external import say
 
@@ -20,6 +20,7 @@ CHECKS: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
     account.proxies,
     account.owner,
     key.key_file,
+    clients.keys_file,
     host.state_directory,
     service.unit_files,
     service.program_of_service,

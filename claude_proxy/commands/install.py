@@ -28,14 +28,14 @@ from claude_proxy.commands import (
 from claude_proxy.commands.external import say
 from claude_proxy.commands.systemctl import Manager, shown
 from claude_proxy.directories import NAME, state_directory
-from claude_proxy.listeners import Place, places
+from claude_proxy.listeners import Place, check_reach, places
 from claude_proxy.settings import OPTIONS, ConfigurationError, Settings, UsageError
 
 # The socket's or systemd's business, so not the daemon's.
 NOT_PASSED_ON = frozenset({"--host", "--port", "--listen", "--api-key-file"})
 KEY_FILE = "--api-key-file="
 # --claude may be a name on PATH, too.
-PATHS = frozenset({"--config", "--claude", "--api-key-file"})
+PATHS = frozenset({"--config", "--claude", "--api-key-file", "--api-keys-file"})
 # A different place of the CLI's login, and no secret.
 PASSED_ON = sandbox.LOGIN_PLACE
 # A restart waits until running answers have ended.
@@ -99,7 +99,10 @@ def planned(asked: Invocation, environ: Mapping[str, str], manager: Manager | No
         service: units.service(unit_files.shipped(units.SERVICE), __version__, command),
         socket: units.socket(unit_files.shipped(units.SOCKET), __version__, where),
     }
-    told = [*exposed(where), *warnings(asked, environ, command, cli)]
+    reached = exposed(where)
+    check_reach(reached, settings)
+    told = [f"others can reach {each}; the key alone protects it" for each in reached]
+    told += warnings(asked, environ, command, cli)
     return Plan(texts, where, told)
 
 
@@ -153,7 +156,7 @@ def state_variable(environ: Mapping[str, str]) -> dict[str, str]:
 
 def exposed(where: Sequence[Place]) -> list[str]:
     return [
-        f"others can reach {place}; the key alone protects it"
+        str(place)
         for place in where
         if not (place.path or place.host == "localhost" or ip_address(place.host).is_loopback)
     ]

@@ -20,7 +20,9 @@ from tests.lab import KEY, Daemon, wait_until
 FAKE = str(Path(__file__).parents[1] / "fakes" / "claude")
 CROWD = 1_000
 OWN_DESCRIPTORS = 200
-CHAT = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+CHAT = (
+    b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+)
 CHAT += f"authorization: Bearer {KEY}\r\n".encode()
 
 
@@ -100,12 +102,12 @@ def reset(client: socket.socket) -> None:
 
 STAGES = {
     "silent": b"",
-    "half a head": b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthoriz",
+    "half a head": b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nauthoriz",
     "half a body": CHAT + b"content-length: 100\r\n\r\n{",
     "no HTTP": b"no HTTP at all\r\n\r\n",
     "before the answer": asking("silent"),
     "in mid-answer": asking("silent-amid"),
-    "before it reads": b"GET /nothing HTTP/1.1\r\nhost: x\r\n\r\n",
+    "before it reads": b"GET /nothing HTTP/1.1\r\nhost: localhost\r\n\r\n",
 }
 
 
@@ -167,7 +169,7 @@ def test_without_descriptors_the_log_has_one_line_and_nobody_is_lost(start):
     taken = len(list(Path(f"/proc/{daemon.process.pid}/fd").iterdir()))
     with ExitStack() as stack:
         with limit_of(daemon, taken + 3):
-            get = b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n"
+            get = b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n"
             clients = [connected(daemon, stack, get) for _ in range(40)]
             line = daemon.log.wait_for("connections.not_accepted")
             assert (line["level"], line["times"]) == ("error", 1)

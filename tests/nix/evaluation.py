@@ -61,7 +61,7 @@ def units(**given: str) -> Any:
         "environment": "{ }",
         "unset": "[ ]",
         "path": '[ "/a/bin" "%h/bin" ]',
-        "credential": "null",
+        "credentials": "{ }",
         "sandbox": "true",
         "socketActivation": "true",
         "listen": '[ "127.0.0.1:8080" ]',

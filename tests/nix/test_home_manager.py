@@ -88,6 +88,11 @@ def test_every_option_arrives(home):
         environment.X = "50% of \\"it\\"";
         extraArgs = [ "--retries=5" "--claude=/a b/$c%d" ];
         apiKeyFile = "/run/secrets/a b%";
+        apiKeysFile = "%h/clients";
+        settings.budget = [ "5/day" "20.5/month" ];
+        settings.allow-origin = [ "https://chat.example" ];
+        settings.allow-host = [ "box.lan" ];
+        settings.rate = 30;
         settings = { queue = 9; timeout = "20s"; store-days = 0.5; store-size = "1G"; };
         settings.demo = true;
         """
@@ -95,7 +100,9 @@ def test_every_option_arrives(home):
     assert (found["failed"], found["warnings"]) == ([], [])
     assert found["baseUrl"] == "http://[::1]:9000/v1"
     assert socket(found)["Socket"]["ListenStream"][0] == "[::1]:9000"
-    assert service(found)["Service"]["LoadCredential"] == ["api-key:/run/secrets/a b%%"]
+    assert service(found)["Service"]["LoadCredential"] == [
+        *("api-key:/run/secrets/a b%%", "api-keys:%h/clients"),
+    ]
     assert variables(found)["X"] == '50%% of "it"'
     taken = settings(found)
     assert (taken.host, taken.port, taken.model, taken.idle_exit) == ("::1", 9000, "opus", 3600)
@@ -103,6 +110,8 @@ def test_every_option_arrives(home):
     assert (taken.model_alias, taken.log_level) == ({"gpt-*": "haiku"}, "debug")
     assert (taken.queue, taken.timeout, taken.store_days) == (9, 20, 0.5)
     assert (taken.store_size, taken.demo) == (2**30, True)
+    assert (taken.budget, taken.rate) == ({"day": 5, "month": 20.5}, 30)
+    assert (taken.allow_origin, taken.allow_host) == (("https://chat.example",), ("box.lan",))
     assert (taken.retries, taken.claude) == (5, "/a b/$c%d")
 
 
@@ -177,8 +186,12 @@ def test_without_socket_activation_it_listens_itself(home):
     assert settings(found).listen == ("/a",)
 
 
-def test_others_at_the_port_are_warned_of(home):
-    found = home(ENABLED + 'host = "0.0.0.0";')
+def test_others_get_at_the_port_only_when_that_is_meant(home):
+    (failed,) = home(ENABLED + 'host = "0.0.0.0";')["failed"]
+    assert "others can reach 0.0.0.0" in failed
+    found = home(ENABLED + 'host = "0.0.0.0"; settings.allow-remote = true;')
+    assert found["failed"] == []
+    assert settings(found).allow_remote is True
     assert "others can reach 0.0.0.0:8080" in found["warnings"][0]
     assert found["baseUrl"] == "http://127.0.0.1:8080/v1"
 

@@ -88,7 +88,7 @@ def test_it_is_what_install_writes():
         arguments='[ "--config=/etc/a b%.toml" "--idle-exit=0" ]',
         environment='{ X = "5% of \\"$HOME\\""; }',
         path='[ "/a" "/b" ]',
-        credential='"/run/secrets/my key%"',
+        credentials='{ api-key = "/run/secrets/my key%"; }',
     )["service"]
     command = units.Command(
         [PROGRAM],

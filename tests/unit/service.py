@@ -9,11 +9,26 @@ from dataclasses import dataclass, field
 
 from starlette.types import ASGIApp
 
+from claude_proxy import app
+from claude_proxy.allowance import Allowance
+from claude_proxy.api_key import ApiKey
 from claude_proxy.claude.pool import Pool
+from claude_proxy.clients import Clients
+from claude_proxy.current import Current
+from claude_proxy.kept import Kept
 from claude_proxy.listeners import Listener, Place, bound
+from claude_proxy.measures import Measures
 from claude_proxy.server import Server
+from claude_proxy.settings import Settings
+from claude_proxy.spending import Spending
 
 GET = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+def whole(settings: Settings, pool: Pool, key: str = "sk-x") -> ASGIApp:
+    """The application itself, with nothing behind it but the pool."""
+    current = Current(settings, Clients.of(ApiKey(key, "test")))
+    return app.build(current, pool, Kept(None), Allowance(current, Spending()), Measures())
 
 
 @dataclass

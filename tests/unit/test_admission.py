@@ -21,8 +21,9 @@ LONG = 60.0
 class Guest:
     """Comes for a slot, and keeps it until told to leave."""
 
-    def __init__(self, hall: Hall) -> None:
+    def __init__(self, hall: Hall, client: str = "") -> None:
         self._hall = hall
+        self.client = client
         self.leave = asyncio.Event()
         self.inside = False
         self.error: ProxyError | None = None
@@ -30,7 +31,7 @@ class Guest:
 
     async def _visit(self) -> None:
         try:
-            async with self._hall.admission.slot():
+            async with self._hall.admission.slot(self.client):
                 self._hall.enter(self)
                 self.inside = True
                 try:
@@ -65,8 +66,8 @@ class Hall:
         self.limit, self.queue = limit, queue
         self.admission.configure(limit, queue, self.wait)
 
-    async def come(self) -> Guest:
-        guest = Guest(self)
+    async def come(self, client: str = "") -> Guest:
+        guest = Guest(self, client)
         self.guests.append(guest)
         await asyncio.sleep(0)
         return guest
@@ -80,8 +81,13 @@ class Hall:
         assert (self.admission.running, self.admission.waiting) == (inside, len(waiting))
         assert inside >= self.limit or not waiting, "a slot is free and somebody waits"
         self._ceiling = max(self.limit, inside)
-        last_in = max(map(self.guests.index, self.entered), default=-1)
-        assert all(self.guests.index(guest) > last_in for guest in waiting), "queue jumped"
+        for client in {guest.client for guest in waiting}:
+            entered = [self.guests.index(one) for one in self.entered if one.client == client]
+            assert all(
+                self.guests.index(guest) > max(entered, default=-1)
+                for guest in waiting
+                if guest.client == client
+            ), "queue jumped"
 
     def check(self) -> None:
         assert sum(guest.inside for guest in self.guests) <= self._ceiling
@@ -251,6 +257,39 @@ def test_a_shorter_wait_holds_for_those_who_come_later():
     run(work)
 
 
+def test_slots_go_round_among_the_clients_however_many_each_sends():
+    async def work():
+        hall = Hall(limit=2, queue=20)
+        names = ["a"] * 8 + ["b"] * 2 + ["c"]
+        guests = [await hall.come(name) for name in names]
+        for number in range(len(guests)):
+            await hall.settle()
+            hall.entered[number].leave.set()
+        await hall.settle()
+        order = [guest.client for guest in hall.entered]
+        assert order[:2] == ["a", "a"]
+        assert sorted(order[2:5]) == ["a", "b", "c"]
+        assert "b" in order[5:7]
+        assert order.count("a") == 8
+        await hall.close()
+
+    run(work)
+
+
+def test_a_client_that_fills_the_queue_makes_room_for_another_and_only_as_much_as_is_fair():
+    async def work():
+        hall = Hall(limit=1, queue=4)
+        greedy = [await hall.come("a") for _ in range(5)]
+        modest = [await hall.come("b") for _ in range(3)]
+        await hall.settle()
+        assert [isinstance(one.error, RateLimited) for one in greedy] == [False] * 3 + [True] * 2
+        assert [isinstance(one.error, RateLimited) for one in modest] == [False, False, True]
+        assert hall.admission.waiting == 4
+        await hall.close()
+
+    run(work)
+
+
 steps = st.lists(
     st.tuples(
         st.sampled_from(
@@ -273,7 +312,7 @@ def test_whatever_happens_in_whatever_order_no_slot_is_lost(limit, queue, wait, 
             guest = hall.guests[number % len(hall.guests)] if hall.guests else None
             match move:
                 case "come":
-                    await hall.come()
+                    await hall.come("abc"[number % 3])
                 case "leave" if guest:
                     guest.leave.set()
                 case "cancel" if guest:

@@ -22,6 +22,7 @@ ALLOWED = {
     "claude_proxy.outlet": set(),
     "claude_proxy.log": {"claude_proxy.settings", "claude_proxy.journal", "claude_proxy.outlet"},
     "claude_proxy.directories": set(),
+    "claude_proxy.limits": set(),
     "claude_proxy.database": set(),
     "claude_proxy.store": {"claude_proxy.database"},
     "claude_proxy.small_file": set(),
@@ -41,14 +42,22 @@ ALLOWED = {
     "claude_proxy.anthropic": {"claude_proxy.conversation", "claude_proxy.errors"},
     "claude_proxy.claude": {
         *("claude_proxy.conversation", "claude_proxy.errors", "claude_proxy.settings"),
-        *("claude_proxy.tasks", "claude_proxy.small_file"),
+        *("claude_proxy.tasks", "claude_proxy.small_file", "claude_proxy.used"),
+    },
+    "claude_proxy.used": {"claude_proxy.conversation"},
+    "claude_proxy.budget": set(),
+    "claude_proxy.rate": set(),
+    "claude_proxy.gate": {"claude_proxy.errors", "claude_proxy.settings"},
+    "claude_proxy.clients": {
+        *("claude_proxy.settings", "claude_proxy.api_key", "claude_proxy.small_file"),
+        *("claude_proxy.values", "claude_proxy.listeners"),
     },
     "claude_proxy.simulator": set(),
     "claude_proxy.commands": {
         *("claude_proxy", "claude_proxy.settings", "claude_proxy.config_file"),
         *("claude_proxy.command_line", "claude_proxy.directories", "claude_proxy.api_key"),
         *("claude_proxy.listeners", "claude_proxy.spending", "claude_proxy.claude.cli"),
-        "claude_proxy.small_file",
+        *("claude_proxy.small_file", "claude_proxy.clients"),
     },
 }
 # What only these may import.
@@ -61,9 +70,13 @@ USERS = {
     "claude_proxy.connection": {"claude_proxy.server"},
     "claude_proxy.parser": {"claude_proxy.connection"},
     "claude_proxy.lingering": {"claude_proxy.connection"},
+    "claude_proxy.limits": {"claude_proxy.entry"},
     "claude_proxy.journal": {"claude_proxy.log"},
     "claude_proxy.outlet": {"claude_proxy.log"},
-    "claude_proxy.streaming": {"claude_proxy.app", "claude_proxy.responses"},
+    "claude_proxy.streaming": {
+        *("claude_proxy.app", "claude_proxy.responses", "claude_proxy.operations"),
+    },
+    "claude_proxy.metrics": {"claude_proxy.operations"},
     "claude_proxy.openai": {"claude_proxy.app", "claude_proxy.responses"},
     "claude_proxy.anthropic": {"claude_proxy.app"},
     "claude_proxy.simulator": set(),
@@ -72,7 +85,8 @@ USERS = {
         *("claude_proxy.app", "claude_proxy.responses", "claude_proxy.streaming"),
         *("claude_proxy.daemon", "claude_proxy.demo", "claude_proxy.server"),
         *("claude_proxy.serving", "claude_proxy.supervision", "claude_proxy.reload"),
-        "claude_proxy.commands.claude_code",
+        *("claude_proxy.operations", "claude_proxy.usage", "claude_proxy.metrics"),
+        *("claude_proxy.limit_headers", "claude_proxy.commands.claude_code"),
     },
 }
 

@@ -12,7 +12,7 @@ import pytest
 
 from claude_proxy.claude import cli
 from claude_proxy.commands import external, ports, systemctl, units
-from claude_proxy.commands.checks import account, host, key, service
+from claude_proxy.commands.checks import account, clients, host, key, service
 from claude_proxy.commands.checks.finding import FAIL, OK, WARN, Scene
 from claude_proxy.commands.seen import Seen
 from claude_proxy.listeners import Place
@@ -202,6 +202,21 @@ def test_a_given_key_is_not_shown(desk, free_port):
     said = desk.say("--port", free_port, "check", PROXY_API_KEY="tiny-secret")
     assert "fewer than 16" in said
     assert "tiny-secret" not in said
+
+
+def test_the_clients_keys_are_looked_at_and_their_names_are_told_alone(tmp_path):
+    path = tmp_path / "keys"
+    given = scene(tmp_path, settings=Settings(api_keys_file=str(path)))
+    (missing,) = clients.keys_file(given)
+    assert (missing.level, "No such file" in missing.why) == (FAIL, True)
+    path.write_text("phone sk-very-secret\nlaptop sk-too\n")
+    path.chmod(0o644)
+    (readable,) = clients.keys_file(given)
+    assert (readable.level, readable.mend) == (WARN, f"chmod 600 {path}")
+    path.chmod(0o600)
+    (good,) = clients.keys_file(given)
+    assert (good.level, good.why) == (OK, f"{path}: phone, laptop")
+    assert list(clients.keys_file(scene(tmp_path))) == []
 
 
 def test_the_key_of_the_unit_is_looked_at(tmp_path):

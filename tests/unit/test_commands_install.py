@@ -126,6 +126,15 @@ def test_a_key_file_that_cannot_be_used_is_told_now(desk):
     assert desk.tree() == {}
 
 
+def test_addresses_that_others_reach_are_refused_unless_they_are_meant(desk):
+    refused = desk.complaint("--host", "0.0.0.0", "install")
+    assert "can be reached from other machines" in refused
+    assert desk.tree() == {}
+    meant = desk.say("--host", "0.0.0.0", "--allow-remote", "install")
+    assert "others can reach 0.0.0.0:8080" in meant
+    assert "--allow-remote" in exec_start(desk)
+
+
 def test_paths_become_absolute(desk):
     (desk.home / "c.toml").write_text("queue = 3\n")
     desk.say("--config", str(desk.home / "c.toml"), "--claude", "~/../bin/claude", "install")

@@ -9,6 +9,7 @@ import pytest
 
 from claude_proxy.commands import journal_tail
 from claude_proxy.spending import Spending
+from claude_proxy.used import Used
 from tests.unit.answering import answering
 from tests.unit.test_commands_desk import Desk
 
@@ -105,7 +106,7 @@ def test_a_failed_service(desk):
 def test_what_was_spent_today(desk):
     path = desk.home / ".local/state/claude-proxy/spending.db"
     spending = Spending.open(path)
-    spending.add(1.25)
+    spending.add(Used("default", "m", usd=1.25))
     spending.close()
     assert "$1.25 today" in desk.say("--port", "1", "status", code=3)
 

@@ -12,20 +12,16 @@ from contextlib import asynccontextmanager
 import pytest
 import structlog
 
-from claude_proxy import app as whole_app
 from claude_proxy import body, connection, lingering, server
-from claude_proxy.api_key import ApiKey
 from claude_proxy.claude.pool import Pool
 from claude_proxy.connection import PATIENCE, Stage
-from claude_proxy.current import Current
 from claude_proxy.errors import NO_LONGER
-from claude_proxy.kept import Kept
 from claude_proxy.parser import HEAD_SIZE, MOST_HEADERS
 from claude_proxy.settings import Settings
 from tests.unit.fake_cli import installation, run, until
-from tests.unit.service import GET, App, Client, Service, serving
+from tests.unit.service import GET, App, Client, Service, serving, whole
 
-SETTINGS = Settings(spares=0, max_body_size=100_000)
+SETTINGS = Settings(allow_host=("x",), spares=0, max_body_size=100_000)
 KEY = b"authorization: Bearer sk-x\r\n"
 POST = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n" + KEY
 CHUNKED = b"transfer-encoding: chunked\r\n\r\n"
@@ -98,7 +94,7 @@ def service(tmp_path):
     @asynccontextmanager
     async def service(app: App | None = None, drain: float = 20.0) -> AsyncGenerator[Service, None]:
         async with Pool(installation(tmp_path), SETTINGS) as pool:
-            ours = whole_app.build(Current(SETTINGS, ApiKey("sk-x", "test")), pool, Kept(None))
+            ours = whole(SETTINGS, pool)
             async with serving(app or ours, pool, drain) as running:
                 yield running
 

@@ -101,6 +101,15 @@ def test_a_plans_limit_is_told_with_the_time_until_its_reset(resets_at, retry_af
     assert error.retry_after == retry_after
 
 
+@pytest.mark.parametrize("resets_at", [1e300, -1e300, -1.0])
+def test_a_reset_that_cannot_be_is_not_told(resets_at):
+    limit = RateLimitInfo("rejected", resets_at, "five_hour")
+    error = Failure(status=429, message="limit", limit=limit).to_error(NOW)
+    assert isinstance(error, errors.UsageLimitReached)
+    assert (error.resets_at, error.retry_after) == (None, 20)
+    assert b'"resets' not in errors.openai_body(error)
+
+
 @pytest.mark.parametrize(
     ("status", "delay", "retry_after"),
     [

@@ -224,6 +224,29 @@ def test_an_upgrade_that_will_not_do_is_not_started_before_it_is_mended(tmp_path
     run(work)
 
 
+def test_what_kept_an_upgrade_from_running_is_looked_at_again(tmp_path, monkeypatch):
+    """The file itself stays as it was."""
+
+    async def work():
+        path = script(tmp_path / "claude", f'exec "{FAKE}" "$@"')
+        cli = installation(tmp_path, path)
+        needed = tmp_path / "needed"
+        script(tmp_path / "draft", f'exec "{needed}" "$@"').replace(path)
+        with capture_logs() as told:
+            with pytest.raises(CannotStart, match="ended with exit code 127"):
+                await cli.spawn()
+            needed.symlink_to(FAKE)
+            with pytest.raises(CannotStart):  # not at each request
+                await cli.spawn()
+            monkeypatch.setattr("claude_proxy.claude.installation.PROBLEM_FRESH", 0.0)
+            await started(cli)
+        events = [record["event"] for record in told if record["log_level"] != "debug"]
+        assert events == ["claude.upgrade_unusable", "claude.upgraded"]
+        cli.clean_up()
+
+    run(work)
+
+
 def test_the_login_is_asked_for_once_a_minute_whoever_wants_to_know(tmp_path):
     async def work():
         status = '{"loggedIn": true, "authMethod": "claude.ai", "subscriptionType": "max"}'

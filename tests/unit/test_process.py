@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -166,6 +167,28 @@ def test_silence_is_no_lines_and_no_error_and_loses_nothing():
         assert lines == [b"halfline"]
 
     run(work)
+
+
+def test_what_came_while_this_process_was_held_up_is_no_silence():
+    async def work():
+        process = await shell("read go; echo $go")
+        asyncio.get_running_loop().call_soon(hold_up, process)
+        assert await process.read(0.05) == [b"go"]
+
+    run(work)
+
+
+def hold_up(process: Process) -> None:
+    """The child says its line meanwhile, and the time for it is over afterwards."""
+    until = time.monotonic() + 0.1
+    process._child.stdin.write(b"go\n")
+    transport = process._transport.get_pipe_transport(1)
+    assert transport is not None
+    poll = select.poll()
+    poll.register(transport.get_extra_info("pipe"), select.POLLIN)
+    assert poll.poll(LONG * 1_000)
+    while time.monotonic() < until:
+        pass
 
 
 def test_a_cancelled_read_loses_nothing():

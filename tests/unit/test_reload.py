@@ -13,14 +13,18 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.types import ASGIApp
 from structlog.testing import capture_logs
 
 from claude_proxy import app, log
-from claude_proxy.api_key import ApiKey, load_api_key
+from claude_proxy.allowance import Allowance
+from claude_proxy.api_key import ApiKey
 from claude_proxy.claude.pool import Pool
+from claude_proxy.clients import Clients, load_clients
 from claude_proxy.command_line import load
 from claude_proxy.current import Current
 from claude_proxy.kept import Kept
+from claude_proxy.measures import Measures
 from claude_proxy.notify import Notifier
 from claude_proxy.reload import Reload, differences
 from claude_proxy.server import Server
@@ -47,6 +51,10 @@ def _levels_as_before():
         logger.setLevel(level)
 
 
+def built(current: Current, pool: Pool) -> ASGIApp:
+    return app.build(current, pool, Kept(None), Allowance(current, Spending()), Measures())
+
+
 @dataclass
 class Home:
     """A configuration file, a key file, and what runs by them."""
@@ -67,7 +75,7 @@ class Home:
 
     async def status_with(self, key: str) -> int:
         """What a client with that key gets, for something that is not there."""
-        transport = httpx.ASGITransport(app.build(self.current, self.pool, Kept(None)))
+        transport = httpx.ASGITransport(built(self.current, self.pool))
         async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
             answer = await client.get("/nothing", headers={"authorization": f"Bearer {key}"})
         return answer.status_code
@@ -81,13 +89,13 @@ def home(tmp_path):
         config.write_text(SETTINGS.format(key=key))
         key.write_text("first\n")
 
-        def reread() -> tuple[Settings, ApiKey]:
+        def reread() -> tuple[Settings, Clients]:
             settings = load(["--config", str(config), *argv], {}).settings
-            return settings, load_api_key(settings, {})
+            return settings, load_clients(settings, {})
 
         current = Current(*reread())
         async with Pool(installation(tmp_path), current.settings) as pool:
-            server = Server(app.build(current, pool, Kept(None)), pool, 30.0)
+            server = Server(built(current, pool), pool, 30.0)
             yield Home(config, key, current, pool, server, Reload(reread, current, pool, server))
 
     return home
@@ -137,12 +145,12 @@ def test_nothing_new_is_said_as_well(home):
 def test_bad_settings_are_refused_as_a_whole(home, more, reason):
     async def work():
         async with home() as here:
-            before, key = here.current.settings, here.current.key
+            before, key = here.current.settings, here.current.clients
             (record,) = here.configure(more)
             assert record["event"] == "daemon.reload_refused"
             assert record["log_level"] == "error"
             assert reason in record["reason"]
-            assert (here.current.settings, here.current.key) == (before, key)
+            assert (here.current.settings, here.current.clients) == (before, key)
             (record,) = here.configure("queue-timeout = 1")
             assert record["changed"] == {"queue_timeout": 1.0}
 
@@ -206,8 +214,8 @@ def test_a_key_is_never_named_among_what_has_changed(home):
 
     async def work():
         async with home() as here:
-            key = ApiKey("sk-secret", "test")
-            reload = Reload(lambda: (new, key), here.current, here.pool, here.server)
+            clients = Clients.of(ApiKey("sk-secret", "test"))
+            reload = Reload(lambda: (new, clients), here.current, here.pool, here.server)
             with capture_logs() as told:
                 reload()
             (record,) = [one for one in told if one["event"] == "daemon.reloaded"]
@@ -235,7 +243,7 @@ def test_turns_that_run_go_on_and_waiting_ones_get_the_new_slots(home):
             waiting = asyncio.create_task(answer(here.pool, "hello"))
             await until(lambda: here.pool.stats.queued == 1)
             wider = Settings(spares=0, max_concurrency=2)
-            Reload(lambda: (wider, here.current.key), here.current, here.pool, here.server)()
+            Reload(lambda: (wider, here.current.clients), here.current, here.pool, here.server)()
             assert await waiting
             assert not silent.done()
             silent.cancel()
@@ -252,7 +260,7 @@ def test_spares_are_started_and_ended_by_the_new_number(home):
 
             def reload(**more: int) -> None:
                 settings.update(more)
-                made = (Settings(**settings), here.current.key)
+                made = (Settings(**settings), here.current.clients)
                 Reload(lambda: made, here.current, here.pool, here.server)()
 
             for wanted in (2, 1, 0):
@@ -269,13 +277,13 @@ def test_systemd_hears_of_the_end_of_a_reload_that_crashes(home, tmp_path, monke
     monkeypatch.setenv("NOTIFY_SOCKET", systemd.address)
     notifier = Notifier(os.environ)
 
-    def reread() -> tuple[Settings, ApiKey]:
+    def reread() -> tuple[Settings, Clients]:
         raise ZeroDivisionError
 
     async def work():
         async with home() as here:
             before = here.current.settings
-            start = Start(before, here.current.key, {}, notifier, reread, passed=[])
+            start = Start(before, here.current.clients, {}, notifier, reread, passed=[])
             serving = Serving(start, here.pool, Kept(None), Spending(), [])
             with pytest.raises(ZeroDivisionError):
                 serving.reload()

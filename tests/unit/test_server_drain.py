@@ -9,17 +9,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from claude_proxy import app as whole_app
 from claude_proxy import server
-from claude_proxy.api_key import ApiKey
 from claude_proxy.claude.pool import Pool
-from claude_proxy.current import Current
 from claude_proxy.errors import NO_LONGER
-from claude_proxy.kept import Kept
 from claude_proxy.server import LINGER
 from claude_proxy.settings import Settings
 from tests.unit.fake_cli import installation, run, until
-from tests.unit.service import App, Client, Service, serving
+from tests.unit.service import App, Client, Service, serving, whole
 
 NO_SPARES = Settings(spares=0)
 CLOSE = "connection: close"
@@ -271,10 +267,10 @@ def test_a_body_that_never_comes_is_an_error_of_the_api_s_form(tmp_path, monkeyp
 
     async def work() -> None:
         async with Pool(installation(tmp_path), NO_SPARES) as pool:
-            app = whole_app.build(Current(NO_SPARES, ApiKey("sk-x", "test")), pool, Kept(None))
+            app = whole(NO_SPARES, pool)
             async with serving(app, pool, 0.1) as here:
                 client = await here.connect()
-                head = f"POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer sk-x\r\n"
+                head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer sk-x\r\n"
                 send(client, head.encode() + body.replace(b"%s", b"transfer-encoding: chunked"))
                 await until(lambda: here.server.busy)
                 await told_to_stop(here)

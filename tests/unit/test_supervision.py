@@ -15,15 +15,19 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from claude_proxy import supervision
+from claude_proxy.allowance import Allowance
 from claude_proxy.api_key import ApiKey
 from claude_proxy.claude.cli import Login
-from claude_proxy.claude.pool import Pool, Stats
+from claude_proxy.claude.pool import Pool
+from claude_proxy.claude.tally import Stats
+from claude_proxy.clients import Clients
 from claude_proxy.current import Current
 from claude_proxy.notify import Notifier
 from claude_proxy.settings import Settings
 from claude_proxy.spending import Spending
 from claude_proxy.supervision import Supervision, describe, watch_login
 from claude_proxy.tasks import running
+from claude_proxy.used import Used
 from tests.unit.fake_cli import answer, installation, run, until
 from tests.unit.service import App, Service, serving
 from tests.unit.systemd import Systemd
@@ -71,14 +75,15 @@ def scene(tmp_path, monkeypatch):
         monkeypatch.setenv("NOTIFY_SOCKET", systemd.address)
         monkeypatch.setenv("WATCHDOG_USEC", LIMIT_USEC)
         notifier = Notifier(os.environ)
-        current = Current(Settings(spares=0, **settings), ApiKey("k", "test"))
+        current = Current(Settings(spares=0, **settings), Clients.of(ApiKey("k", "test")))
         spending, app = Spending(), App()
+        allowance = Allowance(current, spending)
         async with (
             Pool(installation(tmp_path), current.settings, spending.add) as pool,
             serving(app, pool) as service,
         ):
             supervision = Supervision(
-                service.server, pool, current, spending, notifier, activated=activated
+                service.server, pool, current, allowance, notifier, activated=activated
             )
             service.server.on_stopping = lambda: (supervision.stopping(), service.stopping.set())
             async with running(supervision.run(), "supervision"):
@@ -106,7 +111,7 @@ def test_the_status_is_told_when_it_changes_and_only_then(scene):
             here.supervision.ready()
             ready = await here.heard("READY=1")
             assert ready == "READY=1\nSTATUS=idle, $0.00 today; login unknown"
-            here.spending.add(0.5)
+            here.spending.add(Used("default", "m", usd=0.5))
             changed = await here.heard("STATUS=")
             assert changed == "STATUS=idle, $0.50 today; login unknown"
             assert await here.heard("") == "WATCHDOG=1"
@@ -139,7 +144,7 @@ def test_while_it_drains_it_says_so_and_asks_for_patience(scene):
             assert told == "STOPPING=1\nSTATUS=draining: idle, $0.00 today; login unknown"
             for _ in range(3):
                 assert await here.heard("EXTEND_TIMEOUT_USEC") == "EXTEND_TIMEOUT_USEC=15000000"
-            here.spending.add(1)
+            here.spending.add(Used("default", "m", usd=1))
             assert "draining: idle, $1.00 today" in await here.heard("STATUS=draining")
             here.app.go.set()
             await client.answer()

@@ -1,0 +1,60 @@
+"""What each process has used, booked for whoever's turn it was, each token and cent once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from claude_proxy.claude.prices import Prices
+from claude_proxy.claude.session import Session
+from claude_proxy.conversation import Usage
+from claude_proxy.used import NOTHING, Used
+
+
+@dataclass(slots=True)
+class Account:
+    """Of one process. ``told``: US dollars of the CLI's that are booked; ``unpriced``: of which
+    it has not told them.
+    """
+
+    client: str
+    model: str
+    runs: bool = True
+    told: float = 0.0
+    unpriced: Usage = NOTHING
+
+
+class Accounts:
+    def __init__(self, on_used: Callable[[Used], None]) -> None:
+        self._on_used = on_used
+        self._open: dict[Session, Account] = {}
+        self._prices = Prices()
+
+    def begin(self, session: Session, client: str, model: str) -> None:
+        """A turn. ``model`` is what it was asked of."""
+        account = self._open.setdefault(session, Account(client, model))
+        account.client, account.model, account.runs = client, model, True
+
+    def book(self, session: Session) -> None:
+        """The turn is over. Where it ended in tool calls, its cost comes with the next one."""
+        if (account := self._open.get(session)) is None:
+            return
+        report, answers, usage = session.report, 0, NOTHING
+        if account.runs:
+            account.model = report.model or account.model
+            account.runs, answers, usage = False, int(report.model is not None), report.usage
+            account.unpriced += usage
+        due = max(0.0, session.spent.cost_usd - account.told)
+        if due or report.cost_usd is not None:
+            self._prices.learn(account.model, account.unpriced, due)
+            account.told, account.unpriced = session.spent.cost_usd, NOTHING
+        if answers or due or usage != NOTHING:
+            self._on_used(Used(account.client, account.model, answers, usage, due))
+
+    def close(self, session: Session) -> None:
+        """The process has ended, and tells nothing more."""
+        self.book(session)
+        account = self._open.pop(session, None)
+        if account is not None and account.unpriced != NOTHING:
+            estimate = self._prices.estimate(account.model, account.unpriced)
+            self._on_used(Used(account.client, account.model, estimated_usd=estimate))

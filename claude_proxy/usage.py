@@ -1,0 +1,135 @@
+"""``GET /v1/usage``, an extension of this program's own: what was used, and what is left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, date, datetime
+
+import msgspec
+
+from claude_proxy.budget import State
+from claude_proxy.claude.plan import Plan, Window
+from claude_proxy.conversation import Usage
+from claude_proxy.spending import Spending
+from claude_proxy.used import Used
+
+
+class Figures(msgspec.Struct):
+    """``usd`` is what the CLI has told; ``estimated_usd`` comes on top, for answers whose cost it
+    could not tell. ``cached_share``: of the prompt's tokens, those that were read from the cache.
+    """
+
+    usd: float
+    estimated_usd: float
+    answers: int
+    input_tokens: int
+    cached_tokens: int
+    cache_write_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+    cached_share: float | None
+
+
+class Period(msgspec.Struct):
+    """``first``: its first day."""
+
+    first: str
+    total: Figures
+    by_model: dict[str, Figures]
+    by_client: dict[str, Figures]
+
+
+class BudgetReport(msgspec.Struct):
+    """``client`` null: of all together."""
+
+    client: str | None
+    period: str
+    usd: float
+    spent_usd: float
+    is_spent: bool
+    next_begins: str
+
+
+class WindowReport(msgspec.Struct):
+    """``used`` goes from 0 to 1."""
+
+    window: str
+    status: str
+    used: float | None
+    resets_at: str | None
+
+
+class Report(msgspec.Struct):
+    today: Period
+    month: Period
+    budgets: list[BudgetReport]
+    plan: list[WindowReport]
+    object: str = "usage"
+
+
+def report(spending: Spending, states: Iterable[State], plan: Plan, now: float) -> Report:
+    """``now``: Unix time in seconds, for the plan."""
+    today = spending.day()
+    return Report(
+        period(spending, today, today),
+        period(spending, today.replace(day=1), today),
+        [budget_report(state) for state in states],
+        [window_report(window) for window in plan.current(now)],
+    )
+
+
+def period(spending: Spending, first: date, last: date) -> Period:
+    used = spending.between(first, last)
+    return Period(
+        first.isoformat(),
+        figures(total(used)),
+        grouped(used, lambda one: one.model or "unknown"),
+        grouped(used, lambda one: one.client or "unknown"),
+    )
+
+
+def grouped(used: Iterable[Used], key: Callable[[Used], str]) -> dict[str, Figures]:
+    groups: dict[str, list[Used]] = {}
+    for one in used:
+        groups.setdefault(key(one), []).append(one)
+    return {name: figures(total(group)) for name, group in sorted(groups.items())}
+
+
+def total(used: Iterable[Used]) -> Used:
+    return sum(used, start=Used("", ""))
+
+
+def figures(used: Used) -> Figures:
+    usage: Usage = used.usage
+    return Figures(
+        usd=round(used.usd, 6),
+        estimated_usd=round(used.estimated_usd, 6),
+        answers=used.answers,
+        input_tokens=usage.prompt,
+        cached_tokens=usage.cache_read,
+        cache_write_tokens=usage.cache_write,
+        output_tokens=usage.output,
+        reasoning_tokens=usage.reasoning,
+        cached_share=round(usage.cache_read / usage.prompt, 4) if usage.prompt else None,
+    )
+
+
+def budget_report(state: State) -> BudgetReport:
+    return BudgetReport(
+        client=state.budget.client,
+        period=state.budget.period,
+        usd=state.budget.usd,
+        spent_usd=round(state.spent, 6),
+        is_spent=state.is_over,
+        next_begins=state.opens.isoformat(),
+    )
+
+
+def window_report(window: Window) -> WindowReport:
+    resets = window.resets_at
+    return WindowReport(
+        window.name,
+        window.status,
+        window.used,
+        None if resets is None else datetime.fromtimestamp(resets, UTC).isoformat(),
+    )
