@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from claude_proxy import __version__, errors
+from claude_proxy import __version__, description, errors
 from claude_proxy.body import read_body
 from claude_proxy.claude.pool import Pool
 from claude_proxy.conversation import fold
@@ -70,6 +70,9 @@ class Api:
             queue=stats.queued,
         )
         return json_response(msgspec.json.encode(health))
+
+    async def describe(self, _: Request) -> Response:
+        return json_response(description.document(Health))
 
     async def list_models(self, _: Request) -> Response:
         known = await self._pool.fresh_models()
@@ -161,6 +164,7 @@ def build(current: Current, pool: Pool, kept: Kept) -> ASGIApp:
     responses = Responses(current, pool, kept)
     table: dict[str, dict[str, Endpoint]] = {
         "/health": {"GET": api.health},
+        "/openapi.json": {"GET": api.describe},
         "/models": {"GET": api.list_models},
         "/models/{model:path}": {"GET": api.get_model},
         "/chat/completions": {"POST": api.chat_completions},

@@ -17,10 +17,14 @@ MOST_NAMES = 32
 DEEPEST = 100
 # Of values in a request. Each costs some microseconds, in which nobody else is served.
 MOST_VALUES = 120_000
-# Of a field that was not given.
 NULL = msgspec.Raw(b"null")
 SAMPLING = frozenset({"temperature", "top_p"})
 _keys = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def null() -> msgspec.Raw:
+    """What a field that was not given holds; as a plain default no JSON Schema could name it."""
+    return NULL
 
 
 def decode_body(decoder: msgspec.json.Decoder[Request], body: bytes) -> Request:

@@ -8,7 +8,7 @@ import msgspec
 
 from claude_proxy.conversation import Tool, ToolChoice, ToolUse
 from claude_proxy.errors import InvalidRequest
-from claude_proxy.openai.body import MOST_VALUES, NULL, is_wide, json_object
+from claude_proxy.openai.body import MOST_VALUES, is_wide, json_object, null
 from claude_proxy.openai.schemas import schema_object, typed
 
 NO_ARGUMENTS = '{"type":"object","properties":{}}'
@@ -21,7 +21,7 @@ class FunctionTool(msgspec.Struct):
 
     name: str
     description: str | None = None
-    parameters: msgspec.Raw = NULL
+    parameters: msgspec.Raw = msgspec.field(default_factory=null)
     strict: bool | None = None
 
 

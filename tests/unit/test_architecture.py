@@ -28,6 +28,7 @@ ALLOWED = {
     "claude_proxy.api_key": {
         *("claude_proxy.settings", "claude_proxy.directories", "claude_proxy.small_file"),
     },
+    "claude_proxy.description": {"claude_proxy", "claude_proxy.errors", "claude_proxy.openai"},
     "claude_proxy.openai": {"claude_proxy.conversation", "claude_proxy.errors"},
     "claude_proxy.anthropic": {"claude_proxy.conversation", "claude_proxy.errors"},
     "claude_proxy.claude": {
@@ -51,8 +52,11 @@ USERS = {
     "claude_proxy.app": {"claude_proxy.serving"},
     "claude_proxy.journal": {"claude_proxy.log"},
     "claude_proxy.outlet": {"claude_proxy.log"},
+    "claude_proxy.description": {"claude_proxy.app"},
     "claude_proxy.streaming": {"claude_proxy.app", "claude_proxy.responses"},
-    "claude_proxy.openai": {"claude_proxy.app", "claude_proxy.responses"},
+    "claude_proxy.openai": {
+        *("claude_proxy.app", "claude_proxy.responses", "claude_proxy.description"),
+    },
     "claude_proxy.anthropic": {"claude_proxy.app"},
     "claude_proxy.simulator": set(),
     "claude_proxy.commands": {"claude_proxy.entry"},

@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from claude_proxy.conversation import Conversation, Effort, Options, Tool, ToolChoice
 from claude_proxy.errors import InvalidRequest
-from claude_proxy.openai.body import NULL, decode_body, names_beyond, refuse
+from claude_proxy.openai.body import NULL, decode_body, names_beyond, null, refuse
 from claude_proxy.openai.chat.messages import (
     AssistantMessage,
     ChatMessage,
@@ -65,14 +65,14 @@ class ChatRequest(msgspec.Struct):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     modalities: list[str] | None = None
-    audio: msgspec.Raw = NULL
+    audio: msgspec.Raw = msgspec.field(default_factory=null)
     tools: Annotated[list[ToolSpec], Meta(max_length=MOST_TOOLS)] | None = None
     functions: Annotated[list[FunctionTool], Meta(max_length=MOST_TOOLS)] | None = None
     tool_choice: str | ChoiceSpec | None = None
     parallel_tool_calls: bool | None = None
     function_call: str | Named | None = None
     response_format: ResponseFormat | None = None
-    web_search_options: msgspec.Raw = NULL
+    web_search_options: msgspec.Raw = msgspec.field(default_factory=null)
 
 
 EFFECTIVE = frozenset(

@@ -21,6 +21,7 @@ from claude_proxy.openai.body import (
     decode_body,
     decode_part,
     names_beyond,
+    null,
     refuse,
 )
 from claude_proxy.openai.functions import MOST_TOOLS
@@ -65,7 +66,7 @@ class TextFormat(msgspec.Struct):
     type: str = "text"
     name: str | None = None
     description: str | None = None
-    schema: msgspec.Raw = NULL
+    schema: msgspec.Raw = msgspec.field(default_factory=null)
     strict: bool | None = None
 
 
@@ -83,11 +84,11 @@ class ResponsesRequest(msgspec.Struct):
     stream: bool | None = None
     store: bool | None = None
     previous_response_id: str | None = None
-    conversation: msgspec.Raw = NULL
+    conversation: msgspec.Raw = msgspec.field(default_factory=null)
     background: bool | None = None
-    prompt: msgspec.Raw = NULL
+    prompt: msgspec.Raw = msgspec.field(default_factory=null)
     tools: Annotated[list[msgspec.Raw], Meta(max_length=MOST_TOOLS)] | None = None
-    tool_choice: msgspec.Raw = NULL
+    tool_choice: msgspec.Raw = msgspec.field(default_factory=null)
     parallel_tool_calls: bool | None = None
     max_tool_calls: Annotated[int, Meta(ge=1)] | None = None
     reasoning: ReasoningConfig | None = None
