@@ -187,4 +187,6 @@ def build(current: Current, pool: Pool, kept: Kept) -> ASGIApp:
         ClientDisconnect: on_disconnect,
         Exception: on_crash,
     }
-    return Front(Starlette(routes=routes, exception_handlers=handlers), current)
+    inner = Starlette(routes=routes, exception_handlers=handlers)
+    inner.router.redirect_slashes = False  # it would send clients where their Host header says
+    return Front(inner, current)
