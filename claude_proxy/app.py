@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from claude_proxy import errors
+from claude_proxy import description, errors
 from claude_proxy.allowance import Allowance, admit
 from claude_proxy.body import read_body
 from claude_proxy.claude.pool import Pool
@@ -39,6 +39,9 @@ class Api:
         self._current = current
         self._pool = pool
         self._allowance = allowance
+
+    async def describe(self, _: Request) -> Response:
+        return json_response(description.document())
 
     async def list_models(self, _: Request) -> Response:
         known = await self._pool.fresh_models()
@@ -138,6 +141,7 @@ def build(
         "/ready": {"GET": operations.ready},
         "/metrics": {"GET": operations.metrics},
         "/usage": {"GET": operations.usage},
+        "/openapi.json": {"GET": api.describe},
         "/models": {"GET": api.list_models},
         "/models/{model:path}": {"GET": api.get_model},
         "/chat/completions": {"POST": api.chat_completions},
@@ -161,5 +165,6 @@ def build(
         ClientDisconnect: on_disconnect,
         Exception: on_crash,
     }
-    app = Starlette(routes=routes, exception_handlers=handlers)
-    return Front(app, current, measures.request_done)
+    inner = Starlette(routes=routes, exception_handlers=handlers)
+    inner.router.redirect_slashes = False  # it would send clients where their Host header says
+    return Front(inner, current, measures.request_done)

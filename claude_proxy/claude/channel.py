@@ -16,6 +16,7 @@ from claude_proxy.errors import BadUpstream, UpstreamTimeout
 
 WRITE_TIMEOUT = 60.0
 HEARTBEAT = 15.0
+NOT_READING = "Claude Code does not read its input"
 
 
 class Channel:
@@ -36,7 +37,7 @@ class Channel:
         try:
             await self._process.write(data, WRITE_TIMEOUT)
         except TimeoutError:
-            raise UpstreamTimeout("Claude Code does not read its input") from None
+            raise UpstreamTimeout(NOT_READING) from None
 
     def listen(self) -> None:
         """Silence counts from now on."""
@@ -52,6 +53,8 @@ class Channel:
             batch = await self.read(max(0.0, min(HEARTBEAT, patience)))
         except (LineError, LineTooLong) as error:
             raise BadUpstream(f"Claude Code sent what cannot be read: {error}") from None
+        except TimeoutError:
+            raise UpstreamTimeout(NOT_READING) from None
         now = time.monotonic()
         if batch is not None:
             self._heard_at = now
@@ -63,7 +66,8 @@ class Channel:
         """Lines that matter, perhaps none of those that came; None after ``timeout`` s of silence.
 
         What is no JSON object at all (a warning, a banner) is counted. Raises LineError for one
-        that is an object but cannot be read, after those before it; and ProcessEnded, LineTooLong.
+        that is an object but cannot be read, after those before it; and ProcessEnded, LineTooLong,
+        or TimeoutError when the CLI does not take the answer to what it has asked.
         """
         if self._unreadable is not None:
             raise self._unreadable

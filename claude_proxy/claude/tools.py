@@ -161,8 +161,9 @@ def serve(message: Mapping[str, Any]) -> Json:
     reply: Json = {"jsonrpc": "2.0", "id": message.get("id", 0)}
     match message.get("method"):
         case "initialize":
-            parameters = message.get("params") or {}
-            version = parameters.get("protocolVersion", MCP_PROTOCOL)
+            parameters = message.get("params")
+            given = parameters if isinstance(parameters, dict) else {}
+            version = given.get("protocolVersion", MCP_PROTOCOL)
             return {**reply, "result": {**SERVER_INFO, "protocolVersion": version}}
         case "tools/list":
             return {**reply, "result": TOOL_LIST}

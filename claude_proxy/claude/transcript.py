@@ -21,6 +21,10 @@ from claude_proxy.claude.stream_json import Json
 
 # Reasoning comes back only from some clients, and then it is what the process has already.
 COMPARED_LOOSELY = frozenset({"text", "tool_use", "thinking", "redacted_thinking"})
+# Only what has to change is matched: an answer may have a million lines.
+SUPERFLUOUS_BREAKS = re.compile(r"(?<![^\S\n])[^\S\n]\s*\n|\n\s*\n")
+SUPERFLUOUS_BLANKS = re.compile(r"(?<=\S)(?: [^\S\n]+|[^\S\n ][^\S\n]*)")
+LONGEST_ANSWER = 1_000_000
 _encode = msgspec.json.Encoder(order="sorted").encode
 
 
@@ -67,13 +71,14 @@ def meaning(turn: Turn, ordinals: dict[str, int]) -> Any:
 
 
 def words(text: str) -> str:
-    """Without blank lines and superfluous blanks; indentation has a meaning, but not the first."""
-    lines = (line.rstrip() for line in text.strip().splitlines())
-    return "\n".join(
-        line[: len(line) - len(line.lstrip())] + re.sub(r"\s+", " ", line.lstrip())
-        for line in lines
-        if line
-    )
+    """Without blank lines and superfluous blanks; indentation has a meaning, but not the first.
+
+    What is longer than any answer need not be found to be one.
+    """
+    if len(text) > LONGEST_ANSWER:
+        return text
+    lines = "\n".join(text.strip().splitlines())
+    return SUPERFLUOUS_BLANKS.sub(" ", SUPERFLUOUS_BREAKS.sub("\n", lines))
 
 
 def plain_numbers(value: Any) -> Any:

@@ -83,7 +83,7 @@ def parse_data_url(url: str, param: str) -> tuple[str, str]:
 
 def repaired(data: str) -> str:
     """Base64 with line breaks, in the URL alphabet or unpadded, as the API wants it; or ""."""
-    bare = re.sub(r"\s+", "", data).translate(str.maketrans("-_", "+/")).rstrip("=")
+    bare = "".join(data.split()).translate(str.maketrans("-_", "+/")).rstrip("=")
     try:
         decoded = base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
     except (binascii.Error, ValueError):

@@ -15,12 +15,22 @@ Request = TypeVar("Request")
 LONGEST_MESSAGE = 500
 MOST_NAMES = 32
 DEEPEST = 100
+# Of values in a request. Each costs some microseconds, in which nobody else is served.
+MOST_VALUES = 120_000
+NULL = msgspec.Raw(b"null")
 SAMPLING = frozenset({"temperature", "top_p"})
 _keys = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
+def null() -> msgspec.Raw:
+    """What a field that was not given holds; as a plain default no JSON Schema could name it."""
+    return NULL
+
+
 def decode_body(decoder: msgspec.json.Decoder[Request], body: bytes) -> Request:
     """Raises InvalidRequest; ``param`` looks like ``messages[0].role``."""
+    if is_wide(body, MOST_VALUES):
+        raise InvalidRequest(f"The body holds more than {MOST_VALUES} values")
     try:
         body.decode()  # msgspec does not look into what it skips
         return decoder.decode(body)
@@ -32,6 +42,21 @@ def decode_body(decoder: msgspec.json.Decoder[Request], body: bytes) -> Request:
         raise InvalidRequest("The body is nested too deeply") from None
     except msgspec.DecodeError as error:
         raise InvalidRequest(f"The body is not valid JSON: {error}") from None
+
+
+def is_wide(text: bytes, most: int) -> bool:
+    """Whether JSON holds more values than that, told without making them. Of no JSON, anything."""
+    if len(text) <= most or beginnings(text) <= most:
+        return False
+    bare = text.replace(b"\\\\", b"").replace(b'\\"', b"")
+    strings = 2 * most + 2  # a key and a value each
+    pieces = bare.split(b'"', 2 * strings)
+    return len(pieces) > 2 * strings or beginnings(b"".join(pieces[::2])) > most
+
+
+def beginnings(text: bytes) -> int:
+    """Where a value may begin; also those that stand in a string."""
+    return sum(map(text.count, b"[{,"))
 
 
 def decode_part(decoder: msgspec.json.Decoder[Request], part: bytes, at: str) -> Request:

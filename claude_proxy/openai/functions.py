@@ -8,11 +8,12 @@ import msgspec
 
 from claude_proxy.conversation import Tool, ToolChoice, ToolUse
 from claude_proxy.errors import InvalidRequest
-from claude_proxy.openai.body import json_object
+from claude_proxy.openai.body import MOST_VALUES, is_wide, json_object, null
 from claude_proxy.openai.schemas import schema_object, typed
 
 NO_ARGUMENTS = '{"type":"object","properties":{}}'
 LONGEST_NAME = 1_024
+MOST_TOOLS = 2_000
 
 
 class FunctionTool(msgspec.Struct):
@@ -20,7 +21,7 @@ class FunctionTool(msgspec.Struct):
 
     name: str
     description: str | None = None
-    parameters: msgspec.Raw = msgspec.Raw(b"null")
+    parameters: msgspec.Raw = msgspec.field(default_factory=null)
     strict: bool | None = None
 
 
@@ -29,6 +30,8 @@ def to_tools(functions: Iterable[tuple[FunctionTool, str]]) -> tuple[Tool, ...]:
     tools: dict[str, Tool] = {}
     for function, at in functions:
         name = function.name
+        if len(tools) == MOST_TOOLS:
+            raise InvalidRequest(f"There are more than {MOST_TOOLS} tools", param="tools")
         if not name.strip() or len(name) > LONGEST_NAME:
             raise InvalidRequest(
                 f"The name of a tool must have 1 to {LONGEST_NAME} characters", param=f"{at}.name"
@@ -57,6 +60,16 @@ def arguments_of(given: str, param: str) -> str:
             f"The arguments of a tool call are unusable: {error}", param=param
         ) from None
     return arguments
+
+
+def refuse_wide(arguments: Iterable[tuple[str, str]]) -> None:
+    """Of all calls, each with its place: the body has them as strings. Raises InvalidRequest."""
+    given = list(arguments)
+    if is_wide(",".join(text for text, _ in given).encode(), MOST_VALUES):
+        _, largest = max(given, key=lambda one: len(one[0]))
+        raise InvalidRequest(
+            f"The arguments of all calls hold more than {MOST_VALUES} values", param=largest
+        )
 
 
 def by_mode(word: str, tools: tuple[Tool, ...], *, parallel: bool) -> ToolChoice:

@@ -251,6 +251,14 @@ def test_unknown_paths_and_methods(daemon):
     assert error_of(wrong)["code"] == "method_not_supported"
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions/", "/responses/"])
+def test_a_slash_too_many_is_not_sent_elsewhere(daemon, path):
+    """A redirect would lead where the client's own Host header says."""
+    answer = daemon.client.post(path, json={}, headers={"host": "elsewhere.example"})
+    assert answer.status_code in (404, 405)
+    assert error_of(answer)["message"]
+
+
 def test_only_json_is_taken(daemon):
     path = "/v1/chat/completions"
     for headers in ({"content-type": "text/plain"}, {"content-encoding": "gzip"}):

@@ -112,7 +112,7 @@ def day(offset):
 def days_of_spending(state):
     path = state / "claude-proxy" / "spending.db"
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
-        return {found for (found,) in db.execute("SELECT day FROM spent")}
+        return {found for (found,) in db.execute("SELECT day FROM used")}
 
 
 def test_a_daemon_that_was_stopped_for_longer_than_its_patience_goes_on(begin, tmp_path):

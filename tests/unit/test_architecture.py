@@ -38,6 +38,10 @@ ALLOWED = {
     "claude_proxy.api_key": {
         *("claude_proxy.settings", "claude_proxy.directories", "claude_proxy.small_file"),
     },
+    "claude_proxy.description": {
+        *("claude_proxy", "claude_proxy.errors", "claude_proxy.openai"),
+        *("claude_proxy.operations", "claude_proxy.usage"),
+    },
     "claude_proxy.openai": {"claude_proxy.conversation", "claude_proxy.errors"},
     "claude_proxy.anthropic": {"claude_proxy.conversation", "claude_proxy.errors"},
     "claude_proxy.claude": {
@@ -77,7 +81,11 @@ USERS = {
         *("claude_proxy.app", "claude_proxy.responses", "claude_proxy.operations"),
     },
     "claude_proxy.metrics": {"claude_proxy.operations"},
-    "claude_proxy.openai": {"claude_proxy.app", "claude_proxy.responses"},
+    "claude_proxy.description": {"claude_proxy.app"},
+    "claude_proxy.operations": {"claude_proxy.app", "claude_proxy.description"},
+    "claude_proxy.openai": {
+        *("claude_proxy.app", "claude_proxy.responses", "claude_proxy.description"),
+    },
     "claude_proxy.anthropic": {"claude_proxy.app"},
     "claude_proxy.simulator": set(),
     "claude_proxy.commands": {"claude_proxy.entry"},

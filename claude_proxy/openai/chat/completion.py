@@ -27,6 +27,7 @@ from claude_proxy.conversation import (
     ToolCallStarted,
 )
 from claude_proxy.errors import ProxyError, openai_body
+from claude_proxy.openai.frames import frame
 
 FINISH = {
     FinishReason.STOP: "stop",
@@ -218,7 +219,7 @@ class ChunkStream:
 
     def fail(self, error: ProxyError, _: neutral.Usage) -> bytes:
         """The frame that ends a stream which has begun and cannot be finished."""
-        return b"data: " + openai_body(error) + b"\n\n"
+        return frame(openai_body(error))
 
     def _finish(self, finished: Finished) -> bytes:
         frames = [self._frame(Delta(refusal=finished.refusal))] if finished.refusal else []
@@ -234,4 +235,4 @@ class ChunkStream:
         return self._encode(Chunk(self._id, self._created, self._model, choices, self._usage))
 
     def _encode(self, chunk: Chunk) -> bytes:
-        return b"data: " + _encode(chunk) + b"\n\n"
+        return frame(_encode(chunk))

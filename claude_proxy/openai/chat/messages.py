@@ -19,7 +19,7 @@ from claude_proxy.conversation import (
 from claude_proxy.errors import InvalidRequest
 from claude_proxy.openai.attachments import only_text, to_document, to_image
 from claude_proxy.openai.calls import OpenCalls
-from claude_proxy.openai.functions import arguments_of
+from claude_proxy.openai.functions import arguments_of, refuse_wide
 
 
 class TextPart(msgspec.Struct, tag_field="type", tag="text"):
@@ -116,6 +116,7 @@ ResultMessage: TypeAlias = ToolMessage | FunctionMessage
 
 def to_messages(messages: list[ChatMessage], first: int) -> list[Message]:
     """From ``first`` on. Raises InvalidRequest; every call must be answered right behind it."""
+    refuse_wide(given_arguments(messages))
     translated: list[Message] = []
     open_calls: OpenCalls[str] = OpenCalls()
     for index, message in enumerate(messages[first:], first):
@@ -139,6 +140,17 @@ def to_messages(messages: list[ChatMessage], first: int) -> list[Message]:
             translated.append(Message("user", tuple(content_parts(message.content, at))))
     refuse_unanswered(open_calls)
     return translated
+
+
+def given_arguments(messages: list[ChatMessage]) -> Iterator[tuple[str, str]]:
+    """Of every call, with its place."""
+    for index, message in enumerate(messages):
+        if isinstance(message, AssistantMessage):
+            at = f"messages[{index}]"
+            for place, call in enumerate(message.tool_calls or ()):
+                yield call.function.arguments, f"{at}.tool_calls[{place}].function.arguments"
+            if message.function_call is not None:
+                yield message.function_call.arguments, f"{at}.function_call.arguments"
 
 
 def tool_calls(message: AssistantMessage, at: str) -> Iterator[ToolCall]:

@@ -6,14 +6,14 @@ Unknown fields are skipped: clients send extras of other vendors.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, TypeAlias
 
 import msgspec
 from msgspec import Meta
 
 from claude_proxy.conversation import Conversation, Effort, Options, Tool, ToolChoice
 from claude_proxy.errors import InvalidRequest
-from claude_proxy.openai.body import decode_body, names_beyond, refuse
+from claude_proxy.openai.body import NULL, decode_body, names_beyond, null, refuse
 from claude_proxy.openai.chat.messages import (
     AssistantMessage,
     ChatMessage,
@@ -33,7 +33,7 @@ from claude_proxy.openai.chat.tools import (
     to_schema,
     to_tools,
 )
-from claude_proxy.openai.functions import FunctionTool
+from claude_proxy.openai.functions import MOST_TOOLS, FunctionTool
 
 # What the errors of a conversation name, as this API calls it.
 PARAMS = {"schema": "response_format.json_schema.schema"}
@@ -65,14 +65,14 @@ class ChatRequest(msgspec.Struct):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     modalities: list[str] | None = None
-    audio: Any = None
-    tools: list[ToolSpec] | None = None
-    functions: list[FunctionTool] | None = None
+    audio: msgspec.Raw = msgspec.field(default_factory=null)
+    tools: Annotated[list[ToolSpec], Meta(max_length=MOST_TOOLS)] | None = None
+    functions: Annotated[list[FunctionTool], Meta(max_length=MOST_TOOLS)] | None = None
     tool_choice: str | ChoiceSpec | None = None
     parallel_tool_calls: bool | None = None
     function_call: str | Named | None = None
     response_format: ResponseFormat | None = None
-    web_search_options: Any = None
+    web_search_options: msgspec.Raw = msgspec.field(default_factory=null)
 
 
 EFFECTIVE = frozenset(
@@ -99,14 +99,14 @@ def refuse_what_is_not_there(request: ChatRequest) -> None:
         "n": (request.n or 1) > 1,
         "logprobs": bool(request.logprobs),
         "top_logprobs": bool(request.top_logprobs),
-        "audio": request.audio is not None,
+        "audio": request.audio != NULL,
         "modalities": any(mode != "text" for mode in request.modalities or ()),
         "functions": bool(request.tools) and bool(request.functions),
         "function_call": not request.functions
         and request.function_call not in (None, "none", "auto"),
         "tool_choice": bool(request.functions)
         and request.tool_choice not in (None, "none", "auto"),
-        "web_search_options": request.web_search_options is not None,
+        "web_search_options": request.web_search_options != NULL,
     }
     refuse(offending)
 

@@ -12,6 +12,7 @@ import msgspec
 from claude_proxy.conversation import Tool, ToolChoice
 from claude_proxy.errors import InvalidRequest
 from claude_proxy.openai import functions
+from claude_proxy.openai.body import null
 from claude_proxy.openai.functions import FunctionTool, by_mode, named
 from claude_proxy.openai.schemas import answer_schema, plain_schema
 
@@ -44,7 +45,7 @@ class ChoiceSpec(msgspec.Struct):
 class JsonSchema(msgspec.Struct):
     name: str
     description: str | None = None
-    schema: msgspec.Raw = msgspec.Raw(b"null")
+    schema: msgspec.Raw = msgspec.field(default_factory=null)
     strict: bool | None = None
 
 

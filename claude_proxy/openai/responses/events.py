@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from claude_proxy.openai.frames import frame
 from claude_proxy.openai.responses.response import (
     CustomToolCallItem,
     FunctionCallItem,
@@ -76,7 +77,7 @@ class Writer:
     def write(self, kind: str, **fields: Any) -> None:
         if self.number > self._after:
             event = Event(kind, self.number, **fields)
-            self._frames.append(b"event: %b\ndata: %b\n\n" % (kind.encode(), _encode(event)))
+            self._frames.append(frame(_encode(event), kind))
         self.number += 1
 
     def take(self) -> bytes:

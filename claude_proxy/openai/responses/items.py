@@ -121,13 +121,16 @@ class _Head(msgspec.Struct):
 
 _head = msgspec.json.Decoder(_Head)
 _reference = msgspec.json.Decoder(ItemReference)
+KINDS: dict[str, type[Item]] = {
+    "message": MessageItem,
+    "function_call": FunctionCall,
+    "function_call_output": FunctionCallOutput,
+    "custom_tool_call": CustomToolCall,
+    "custom_tool_call_output": CustomToolCallOutput,
+    "reasoning": ReasoningItem,
+}
 _decoders: dict[str, msgspec.json.Decoder[Any]] = {
-    "message": msgspec.json.Decoder(MessageItem),
-    "function_call": msgspec.json.Decoder(FunctionCall),
-    "function_call_output": msgspec.json.Decoder(FunctionCallOutput),
-    "custom_tool_call": msgspec.json.Decoder(CustomToolCall),
-    "custom_tool_call_output": msgspec.json.Decoder(CustomToolCallOutput),
-    "reasoning": msgspec.json.Decoder(ReasoningItem),
+    kind: msgspec.json.Decoder(struct) for kind, struct in KINDS.items()
 }
 # Traces of tools that OpenAI runs by itself, for which Claude's API has no form; what they led to
 # stands in the message behind them.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -12,11 +12,13 @@ from msgspec.structs import replace
 
 from claude_proxy.errors import InvalidRequest
 from claude_proxy.openai.responses.items import (
+    AudioPart,
     CallOutput,
     Content,
     ContentPart,
     CustomToolCall,
     CustomToolCallOutput,
+    FilePart,
     FunctionCall,
     FunctionCallOutput,
     ImagePart,
@@ -54,15 +56,28 @@ class Replay(msgspec.Struct):
     starting_after: int = -1
 
 
+ListedPart: TypeAlias = TextPart | OutputText | RefusalPart | ImagePart | FilePart | AudioPart
+
+
 class ListedMessage(msgspec.Struct, tag_field="type", tag="message"):
     id: str
     role: str
     status: str
-    content: Sequence[ContentPart | OutputText]
+    content: Sequence[ListedPart]
+
+
+ListedItem: TypeAlias = (
+    ListedMessage
+    | FunctionCall
+    | FunctionCallOutput
+    | CustomToolCall
+    | CustomToolCallOutput
+    | ReasoningItem
+)
 
 
 class ItemList(msgspec.Struct):
-    data: list[Item | ListedMessage]
+    data: list[ListedItem]
     first_id: str | None
     last_id: str | None
     has_more: bool
@@ -81,7 +96,7 @@ def deleted(response_id: str) -> bytes:
 
 def list_items(response_id: str, items: Sequence[bytes], page: Page, *, seals: bool) -> bytes:
     """``seals``: with what reasoning needs to come back. Raises InvalidRequest."""
-    listed: dict[str, Item | ListedMessage] = {}
+    listed: dict[str, ListedItem] = {}
     for place, given in enumerate(read_history(items)):
         made = f"{PREFIXES[type(given.item)]}_{made_id(response_id, place)}"
         id_ = given.item.id or made
@@ -104,7 +119,7 @@ def made_id(response_id: str, place: int) -> str:
     return hashlib.sha256(f"{response_id}:{place}".encode()).hexdigest()[:48]
 
 
-def to_listed(item: Item, id_: str, *, seals: bool) -> Item | ListedMessage:
+def to_listed(item: Item, id_: str, *, seals: bool) -> ListedItem:
     """With all that OpenAI's schema requires of an item in a list."""
     if isinstance(item, ReasoningItem):
         sealed = item.encrypted_content if seals else None
@@ -140,7 +155,7 @@ def to_input(part: ContentPart) -> ContentPart:
             return part
 
 
-def said_by_the_model(content: Content) -> list[ContentPart | OutputText]:
+def said_by_the_model(content: Content) -> list[ListedPart]:
     return [
         OutputText(part.text) if isinstance(part, TextPart) else part for part in as_list(content)
     ]

@@ -18,7 +18,7 @@ from claude_proxy.conversation import (
 from claude_proxy.errors import InvalidRequest
 from claude_proxy.openai.attachments import only_text, to_document, to_image
 from claude_proxy.openai.calls import OpenCalls
-from claude_proxy.openai.functions import arguments_of
+from claude_proxy.openai.functions import arguments_of, refuse_wide
 from claude_proxy.openai.responses import freeform
 from claude_proxy.openai.responses.items import (
     AudioPart,
@@ -150,6 +150,12 @@ def to_messages(items: Iterable[Given], toolbox: Toolbox) -> list[Message]:
 
     Raises InvalidRequest.
     """
+    items = list(items)
+    refuse_wide(
+        (one.item.arguments or "", f"{one.at}.arguments")
+        for one in items
+        if isinstance(one.item, FunctionCall)
+    )
     runs = Runs(toolbox)
     for given in items:
         runs.add(given)

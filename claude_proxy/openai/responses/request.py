@@ -8,14 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from claude_proxy.conversation import Conversation, Effort, Options
 from claude_proxy.errors import NotFound
-from claude_proxy.openai.body import MOST_NAMES, decode_body, decode_part, names_beyond, refuse
+from claude_proxy.openai.body import (
+    MOST_NAMES,
+    NULL,
+    decode_body,
+    decode_part,
+    names_beyond,
+    null,
+    refuse,
+)
+from claude_proxy.openai.functions import MOST_TOOLS
 from claude_proxy.openai.responses.items import (
     Find,
     Given,
@@ -57,7 +66,7 @@ class TextFormat(msgspec.Struct):
     type: str = "text"
     name: str | None = None
     description: str | None = None
-    schema: msgspec.Raw = msgspec.Raw(b"null")
+    schema: msgspec.Raw = msgspec.field(default_factory=null)
     strict: bool | None = None
 
 
@@ -75,11 +84,11 @@ class ResponsesRequest(msgspec.Struct):
     stream: bool | None = None
     store: bool | None = None
     previous_response_id: str | None = None
-    conversation: Any = None
+    conversation: msgspec.Raw = msgspec.field(default_factory=null)
     background: bool | None = None
-    prompt: Any = None
-    tools: list[msgspec.Raw] | None = None
-    tool_choice: msgspec.Raw = msgspec.Raw(b"null")
+    prompt: msgspec.Raw = msgspec.field(default_factory=null)
+    tools: Annotated[list[msgspec.Raw], Meta(max_length=MOST_TOOLS)] | None = None
+    tool_choice: msgspec.Raw = msgspec.field(default_factory=null)
     parallel_tool_calls: bool | None = None
     max_tool_calls: Annotated[int, Meta(ge=1)] | None = None
     reasoning: ReasoningConfig | None = None
@@ -128,8 +137,8 @@ def decode(body: bytes) -> ResponsesRequest:
     refuse(
         {
             "background": bool(request.background),
-            "conversation": request.conversation is not None,
-            "prompt": request.prompt is not None,
+            "conversation": request.conversation != NULL,
+            "prompt": request.prompt != NULL,
             "top_logprobs": bool(request.top_logprobs),
         }
     )

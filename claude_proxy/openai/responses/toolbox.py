@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import msgspec
 
@@ -80,7 +81,7 @@ class Toolbox:
         self._hosted: dict[str, None] = {}
         self._origins: dict[str, Origin] = {}
         self._names: dict[tuple[str | None, str], str] = {}
-        found = list(self._read(specs, "tools", None))
+        found = list(islice(self._read(specs, "tools", None), functions.MOST_TOOLS + 1))
         self.ignored = list(self._hosted)
         taken = {origin.name for origin, *_ in found if origin.namespace is None}
         given: list[tuple[FunctionTool, str]] = []
