@@ -86,13 +86,16 @@ class House:
         """A request whose answer has begun, and the request."""
         data = json.dumps(body).encode()
         head = (
-            f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {self.key}\r\n"
+            f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {self.key}\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
         )
         address = httpx.URL(self.daemon.url)
         connection = socket.create_connection((address.host, address.port), timeout=WAIT)
         connection.sendall(head.encode() + data)
-        assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
+        begun = connection.recv(65_536)
+        if not begun.startswith(b"HTTP/1.1 200"):
+            connection.close()
+            pytest.fail(f"no answer: {begun!r}")
         return connection, data
 
     def prompt(self, name: str, directive: str, *, kept: bool = False) -> str:
@@ -278,17 +281,18 @@ def what_is_wrong_around_it(house: House) -> None:
 def what_is_no_request(house: House) -> None:
     word = house.canaries.word
     key = f"Authorization: Bearer {house.key}\r\n"
-    get = f"GET / HTTP/1.1\r\nHost: x\r\n{key}"
-    post = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\n{key}Content-Type: application/json\r\n"
+    get = f"GET / HTTP/1.1\r\nHost: localhost\r\n{key}"
+    post = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\n{key}Content-Type: application/json\r\n"
     last = "Connection: close\r\n\r\n"
     for data in (
         f"{word('garbage')}\r\n\r\n",
         f"GET /{word('path')} HTTP/7.1\r\n{key}\r\n",
+        f"GET /{word('path')} HTTP/1.1\r\nHost: {word('host')}\r\n{key}{last}",
         f"{get}{word('header')}\r\n\r\n",
         f"{get}X: \0{word('header')}\r\n\r\n",
         f"{get}X: {word('long')}{'x' * 70_000}\r\n\r\n",
         f"{get}Upgrade: {word('upgrade')}\r\nConnection: upgrade\r\n{last}",
-        f"{word('method')} /v1/models HTTP/1.1\r\nHost: x\r\n{key}{last}",
+        f"{word('method')} /v1/models HTTP/1.1\r\nHost: localhost\r\n{key}{last}",
         f"{post}Transfer-Encoding: chunked\r\n\r\n{word('chunk')}\r\n",
         f"{post}Content-Length: 900\r\n\r\n{word('half a body')}",
     ):
