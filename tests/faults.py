@@ -11,7 +11,7 @@ import uuid
 from collections import Counter
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,10 @@ class Inventory:
             told["queue"],
         )
 
+    def differences(self, now: Inventory) -> dict[str, Any]:
+        before, after = asdict(self), asdict(now)
+        return {name: (before[name], after[name]) for name in before if before[name] != after[name]}
+
 
 def health(daemon: Daemon) -> dict[str, Any]:
     return daemon.client.get("/health", headers={"accept": "application/json"}).json()
@@ -61,21 +65,23 @@ def health(daemon: Daemon) -> dict[str, Any]:
 
 def descriptors(daemon: Daemon) -> tuple[str, ...]:
     """By kind, without connections, which come and go with those who look."""
+    known = {f"socket:[{inode}]" for inode in connections(daemon)}
     kinds = Counter[str]()
     for link in Path(f"/proc/{daemon.process.pid}/fd").iterdir():
         with contextlib.suppress(OSError):
             kind = str(link.readlink()).removesuffix(" (deleted)")
-            kinds[kind if kind.startswith("/") else kind.partition(":[")[0]] += 1
-    kinds["socket"] -= connections(daemon)
+            if kind not in known:
+                kinds[kind if kind.startswith("/") else kind.partition(":[")[0]] += 1
     return tuple(f"{number} {kind}" for kind, number in sorted(kinds.items()))
 
 
-def connections(daemon: Daemon) -> int:
-    """Those to its port that are not closed on its side."""
+def connections(daemon: Daemon) -> set[str]:
+    """The inodes of those to its port; of one that it has closed, 0."""
     port = f":{httpx.URL(daemon.url).port:04X}"
+    listening = "0A"
     lines = Path(f"/proc/{daemon.process.pid}/net/tcp").read_text().splitlines()[1:]
-    states = [(line.split()[1], line.split()[3]) for line in lines]
-    return sum(local.endswith(port) and state in ("01", "08") for local, state in states)
+    fields = [line.split() for line in lines]
+    return {each[9] for each in fields if each[1].endswith(port) and each[3] != listening}
 
 
 def tasks(daemon: Daemon) -> tuple[str, ...]:
@@ -137,13 +143,14 @@ def survived(daemon: Daemon) -> Generator[None, None, None]:
     before = Inventory.of(daemon)
     lines = len(daemon.log.lines)
     yield
-    after = [before]
+    different: dict[str, Any] = {}
 
     def is_as_before() -> bool:
-        after[0] = Inventory.of(daemon)
-        return after[0] == before
+        nonlocal different
+        different = before.differences(Inventory.of(daemon))
+        return not different
 
-    assert wait_until(is_as_before, SETTLED), f"{before}\nwas before, now\n{after[0]}"
+    assert wait_until(is_as_before, SETTLED), different
     strange = [line for line in daemon.log.lines[lines:] if is_strange(line)]
     assert not strange, "\n".join(strange)
 

@@ -117,10 +117,10 @@ def days_of_spending(state):
 
 def test_a_daemon_that_was_stopped_for_longer_than_its_patience_goes_on(begin, tmp_path):
     """As it is with a machine that was frozen: what came meanwhile is there, the time is over."""
-    daemon = begin("--timeout", "1")
+    daemon = begin("--timeout", "3")
     with survived(daemon), beside(daemon, tmp_path):
         daemon.process.send_signal(signal.SIGSTOP)
-        threading.Event().wait(1.5)
+        threading.Event().wait(3.5)
         daemon.process.send_signal(signal.SIGCONT)
         is_well(daemon)
 
