@@ -68,7 +68,7 @@ def run(argv: Sequence[str], notifier: Notifier, passed: Sequence[Listener]) -> 
 def serve(
     asked: Invocation, argv: Sequence[str], notifier: Notifier, passed: Sequence[Listener]
 ) -> int:
-    limits.forbid_core_files()
+    limits.forbid_core_dumps()
     if not sys.stderr.isatty():
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what it asks for has just been read
     # Imported late: `--help` and `key` need none of the server.

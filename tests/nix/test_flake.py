@@ -50,7 +50,7 @@ def test_the_package_has_the_projects_version_and_dependencies():
     package = evaluate(
         f"""let
           names = builtins.listToAttrs (map (name: {{ inherit name; value = name; }}) [
-            "msgspec" "prometheus-client" "sdnotify" "starlette" "structlog" "uvicorn" "hatchling"
+            "h11" "msgspec" "prometheus-client" "sdnotify" "starlette" "structlog" "uvicorn" "hatchling"
             "httpx" "hypothesis" "jsonschema" "openai" "pytestCheckHook"
           ]);
         in removeAttrs (import {ROOT}/nix/package.nix {{
