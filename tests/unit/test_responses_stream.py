@@ -625,6 +625,21 @@ JSON_SCHEMA = {"type": "json_schema", "name": "n", "schema": SCHEMA}
                 }
             },
         ),
+        (
+            {"text": {"format": {"type": "json_schema", "name": "n"}}},
+            {
+                "text": {
+                    "format": {
+                        "type": "json_schema",
+                        "name": "n",
+                        "description": None,
+                        "schema": {"type": "object"},
+                        "strict": False,
+                    },
+                    "verbosity": "medium",
+                }
+            },
+        ),
         ({"tools": None}, {"tools": []}),
         ({"tools": []}, {}),
     ],

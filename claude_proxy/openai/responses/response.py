@@ -15,6 +15,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from claude_proxy import conversation as neutral
 from claude_proxy.openai.responses.request import ReasoningConfig, ResponsesRequest, TextConfig
+from claude_proxy.openai.schemas import ANY_OBJECT
 
 Status: TypeAlias = Literal["in_progress", "completed", "incomplete", "failed", "cancelled"]
 _encode = msgspec.json.Encoder().encode
@@ -189,10 +190,14 @@ def text_echo(given: TextConfig) -> Raw:
         form |= {
             "name": given.format.name,
             "description": given.format.description,
-            "schema": Raw(one_line(bytes(given.format.schema))),
+            "schema": schema_echo(bytes(given.format.schema)),
             "strict": bool(given.format.strict),
         }
     return Raw(_encode({"format": form, "verbosity": given.verbosity or "medium"}))
+
+
+def schema_echo(raw: bytes) -> Raw:
+    return Raw(ANY_OBJECT.encode() if raw == b"null" else one_line(raw))
 
 
 def tool_echo(raw: bytes) -> Raw:
