@@ -50,8 +50,8 @@ def test_the_package_has_the_projects_version_and_dependencies():
     package = evaluate(
         f"""let
           names = builtins.listToAttrs (map (name: {{ inherit name; value = name; }}) [
-            "h11" "msgspec" "prometheus-client" "sdnotify" "starlette" "structlog" "uvicorn" "hatchling"
-            "httpx" "hypothesis" "jsonschema" "openai" "pytestCheckHook"
+            "h11" "msgspec" "prometheus-client" "sdnotify" "starlette" "structlog" "uvicorn"
+            "hatchling" "httpx" "hypothesis" "jsonschema" "openai" "pytestCheckHook"
           ]);
         in removeAttrs (import {ROOT}/nix/package.nix {{
           lib = {{
