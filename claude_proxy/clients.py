@@ -26,6 +26,8 @@ from claude_proxy.values import convert
 DEFAULT = "default"
 CREDENTIAL = "api-keys"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+# Of keys, by custom; as a name it would be in every log line.
+KEY_PREFIX = "sk-"
 HASH = re.compile(r"sha256:([0-9A-Fa-f]{64})")
 
 
@@ -105,10 +107,7 @@ def read(path: Path) -> list[Client]:
 
 
 def add(clients: list[Client], words: Sequence[str], place: str) -> None:
-    try:
-        client = parsed(words, place)
-    except UsageError as error:
-        raise ConfigurationError(str(error)) from None
+    client = parsed(words, place)
     for other in clients:
         if other.name == client.name or other.digest == client.digest:
             raise ConfigurationError(f"{place}: the name or the key is {other.name}'s already")
@@ -116,15 +115,15 @@ def add(clients: list[Client], words: Sequence[str], place: str) -> None:
 
 
 def parsed(words: Sequence[str], place: str) -> Client:
-    """Raises ConfigurationError or UsageError."""
+    """Raises ConfigurationError."""
     name, *rest = words
-    if not NAME.fullmatch(name) or name == DEFAULT:
+    if not NAME.fullmatch(name) or name == DEFAULT or name.startswith(KEY_PREFIX):
         raise ConfigurationError(
             f"{place}: a client's name holds letters, digits, '.', '_' and '-', and is not "
             f"{DEFAULT!r}, whose key has its own place"
         )
     if not rest:
-        raise ConfigurationError(f"{place}: {name} has no key")
+        raise ConfigurationError(f"{place}: a name goes before the key, or a key is missing")
     key, *limits = rest
     hashed = HASH.fullmatch(key)
     if key.startswith("sha256:") and not hashed:
@@ -134,11 +133,16 @@ def parsed(words: Sequence[str], place: str) -> Client:
 
 
 def parsed_limits(words: Sequence[str], place: str) -> tuple[Mapping[str, float], int]:
-    """Budget and rate. Raises ConfigurationError or UsageError."""
+    """Budget and rate. Raises ConfigurationError, which does not say what there is instead."""
     budgets = [word.removeprefix("budget=") for word in words if word.startswith("budget=")]
     rates = [word.removeprefix("rate=") for word in words if word.startswith("rate=")]
     if len(budgets) + len(rates) != len(words) or len(rates) > 1:
         raise ConfigurationError(f"{place}: behind the key only budget=USD/PERIOD and rate=N go")
-    budget: dict[str, float] = convert("budget", budgets, f"{place}: budget")
-    rate: int = convert("rate", rates[0], f"{place}: rate") if rates else 0
+    try:
+        budget: dict[str, float] = convert("budget", budgets, place)
+        rate: int = convert("rate", rates[0], place) if rates else 0
+    except UsageError:
+        raise ConfigurationError(
+            f"{place}: expected limits like budget=1.5/day, budget=20/month and rate=30"
+        ) from None
     return budget, rate

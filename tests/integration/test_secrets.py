@@ -516,6 +516,10 @@ def test_a_cli_that_repeats_its_words_everywhere_tells_nobody_but_the_client(tmp
         ("CLAUDE_PROXY_API_KEI", "{}"),
         ("config", 'api-key = "{}"'),
         ("config", 'api-key = "{}'),
+        ("keys", "{}"),
+        ("keys", "phone {} and more"),
+        ("keys", "phone sha256:{}"),
+        ("keys", "phone k budget={}"),
     ],
 )
 def test_a_key_in_the_wrong_place_is_not_repeated_to_the_journal(tmp_path, variable, text):
@@ -525,6 +529,9 @@ def test_a_key_in_the_wrong_place_is_not_repeated_to_the_journal(tmp_path, varia
     if variable == "config":
         (tmp_path / "config.toml").write_text(given)
         flags = ["--config", str(tmp_path / "config.toml")]
+    elif variable == "keys":
+        (tmp_path / "keys").write_text(given)
+        flags = ["--api-keys-file", str(tmp_path / "keys")]
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), variable: given}
     done = subprocess.run(
         [sys.executable, "-m", "claude_proxy", *flags],
