@@ -17,7 +17,7 @@ log = structlog.get_logger()
 # Who mistypes a key hears it at once. Who goes on waits twice as long each time.
 FREE_TRIES = 3
 FIRST_DELAY = 0.25
-LONGEST_DELAY = 4.0
+LONGEST_DELAY = 2.0
 # So many may wait at the same time; more would only fill the memory.
 MOST_WAITING = 64
 # Without a wrong key for that long, all is forgotten.

@@ -39,7 +39,7 @@ def open_stream(daemon, prompt: str, *, stream: bool = True) -> socket.socket:
     address = httpx.URL(daemon.url)
     connection = socket.create_connection((address.host, address.port), timeout=30)
     head = (
-        f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
+        f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     connection.sendall(head.encode() + body)
@@ -85,7 +85,7 @@ def test_a_client_that_said_more_before_it_left_is_seen_to_leave(connect, start,
     daemon = start("--spares", "0")
     connection = connect(daemon, f"{tag} [simulate tokens=9 hold_before={tag}]")
     simulator.wait(tag, "held")
-    connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+    connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
     # What was sent has been taken by the daemon when a later request has been answered.
     assert wait_until(lambda: health(daemon)["sessions"]["running"] == 1)
     connection.close()

@@ -407,7 +407,7 @@ def open_stream(daemon, prompt, **fields):
     body = json.dumps({"model": "sonnet", "stream": True, "input": prompt, **fields}).encode()
     address = httpx.URL(daemon.url)
     head = (
-        f"POST /v1/responses HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
+        f"POST /v1/responses HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     with socket.create_connection((address.host, address.port), timeout=30) as connection:

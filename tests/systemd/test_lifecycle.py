@@ -322,7 +322,7 @@ def test_who_waits_for_a_start_that_fails_is_told_why(service, unix):
 def test_a_request_that_is_half_sent_at_the_stop_gets_its_answer(service):
     """Of each kind of socket: headers in two parts, the second one while the service stops."""
     service.start(NAME)
-    head = b"GET /v1/models HTTP/1.1\r\nhost: x\r\nauthorization: Bearer " + KEY.encode()
+    head = b"GET /v1/models HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer " + KEY.encode()
     with (
         socket.create_connection(("127.0.0.1", 8080), timeout=30) as inet,
         socket.socket(socket.AF_UNIX) as unix,
