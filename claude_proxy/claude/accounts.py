@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from claude_proxy.claude.prices import Prices
 from claude_proxy.claude.session import Session
 from claude_proxy.conversation import Usage
 from claude_proxy.used import NOTHING, Used
+
+# No answer has more tokens of a kind. Beyond 64 bits the database would refuse all that follows.
+MOST_TOKENS = 2**40
 
 
 @dataclass(slots=True)
@@ -42,14 +45,27 @@ class Accounts:
         report, answers, usage = session.report, 0, NOTHING
         if account.runs:
             account.model = report.model or account.model
-            account.runs, answers, usage = False, int(report.model is not None), report.usage
+            account.runs, answers, usage = False, int(report.model is not None), sane(report.usage)
             account.unpriced += usage
         due = max(0.0, session.spent.cost_usd - account.told)
         if due or report.cost_usd is not None:
             self._prices.learn(account.model, account.unpriced, due)
-            account.told, account.unpriced = session.spent.cost_usd, NOTHING
+            # It only counts up: what went down would be booked again on its way back.
+            account.told = max(account.told, session.spent.cost_usd)
+            account.unpriced = NOTHING
         if answers or due or usage != NOTHING:
             self._on_used(Used(account.client, account.model, answers, usage, due))
+
+    def pending(self, client: str | None = None) -> float:
+        """An estimate in US dollars of what is used and not told yet, by one client or by all.
+
+        A chain of tool calls may go on for hours before its process tells any of it.
+        """
+        return sum(
+            self._prices.estimate(account.model, account.unpriced)
+            for account in self._open.values()
+            if client in (None, account.client)
+        )
 
     def close(self, session: Session) -> None:
         """The process has ended, and tells nothing more."""
@@ -58,3 +74,8 @@ class Accounts:
         if account is not None and account.unpriced != NOTHING:
             estimate = self._prices.estimate(account.model, account.unpriced)
             self._on_used(Used(account.client, account.model, estimated_usd=estimate))
+
+
+def sane(usage: Usage) -> Usage:
+    """What the CLI has counted, within what can be: nobody's account may go down, or overflow."""
+    return Usage(*(min(max(0, tokens), MOST_TOKENS) for tokens in astuple(usage)))
