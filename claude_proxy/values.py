@@ -59,6 +59,8 @@ def parse_budget(items: Sequence[Any]) -> dict[str, float]:
             raise UsageError(
                 f"expected a number of US dollars and /day, /week or /month, got {item!r}"
             )
+        if found[2] in budget:  # which of them is meant, nobody can know; it must not be the larger
+            raise UsageError(f"there are two for each {found[2]}")
         budget[found[2]] = float(found[1])
     return budget
 
