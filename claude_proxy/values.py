@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -67,9 +69,18 @@ def parse_budget(items: Sequence[Any]) -> dict[str, float]:
 
 def parse_host(item: Any) -> Any:
     """A name or an address; the port makes no difference to who it is."""
-    if isinstance(item, str) and not HOST.fullmatch(item := item.strip().lower()):
+    if isinstance(item, str) and not is_host(item := item.strip().lower()):
         raise UsageError(f"expected the name of a host, without scheme and port, got {item!r}")
     return item
+
+
+def is_host(text: str) -> bool:
+    """``cafe:80`` is made of the digits of an IPv6 address, and is none."""
+    if HOST.fullmatch(text) is None:
+        return False
+    with suppress(ValueError):
+        return ":" not in text or bool(ipaddress.IPv6Address(text.strip("[]")))
+    return False
 
 
 def parse_origin(item: Any) -> Any:
