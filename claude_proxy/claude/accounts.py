@@ -16,8 +16,8 @@ MOST_TOKENS = 2**40
 
 @dataclass(slots=True)
 class Account:
-    """Of one process. ``told``: US dollars of the CLI's that are booked; ``unpriced``: of which
-    it has not told them.
+    """Of one process. ``told``: US dollars that are booked, and need not be again when the CLI
+    tells of them; ``unpriced``: of which it has not told any.
     """
 
     client: str
@@ -36,6 +36,8 @@ class Accounts:
     def begin(self, session: Session, client: str, model: str) -> None:
         """A turn. ``model`` is what it was asked of."""
         account = self._open.setdefault(session, Account(client, model))
+        if account.client != client:
+            self._part(account)
         account.client, account.model, account.runs = client, model, True
 
     def book(self, session: Session) -> None:
@@ -56,6 +58,13 @@ class Accounts:
         if answers or due or usage != NOTHING:
             self._on_used(Used(account.client, account.model, answers, usage, due))
 
+    def _part(self, account: Account) -> None:
+        """Its process has ended, or another client goes on there and does not pay for it."""
+        if account.unpriced != NOTHING:
+            estimate = self._prices.estimate(account.model, account.unpriced)
+            self._on_used(Used(account.client, account.model, estimated_usd=estimate))
+            account.told, account.unpriced = account.told + estimate, NOTHING
+
     def pending(self, client: str | None = None) -> float:
         """An estimate in US dollars of what is used and not told yet, by one client or by all.
 
@@ -71,9 +80,8 @@ class Accounts:
         """The process has ended, and tells nothing more."""
         self.book(session)
         account = self._open.pop(session, None)
-        if account is not None and account.unpriced != NOTHING:
-            estimate = self._prices.estimate(account.model, account.unpriced)
-            self._on_used(Used(account.client, account.model, estimated_usd=estimate))
+        if account is not None:
+            self._part(account)
 
 
 def sane(usage: Usage) -> Usage:

@@ -82,6 +82,9 @@ def test_a_turn_that_its_client_has_left_is_booked_all_the_same(tmp_path):
     assert estimate.estimated_usd == pytest.approx(OTHERS * 8 / 1e6)
 
 
+NAMES = ("phone", "laptop")
+
+
 class Process:
     """As far as an account looks at a session."""
 
@@ -125,6 +128,14 @@ def test_a_chain_of_tool_calls_is_pending_until_its_process_tells_what_it_cost()
     assert chain.accounts.pending() == pytest.approx(2.0), "by what it has learnt"
     chain.accounts.close(chain.process)
     assert (chain.usd, chain.accounts.pending()) == (pytest.approx(10.0), 0)
+
+
+def test_who_goes_on_in_another_s_conversation_pays_for_himself_alone():
+    chain = Chain()
+    chain.turn(Usage(input=1_000_000), None, "phone")
+    chain.turn(Usage(input=1_000_000), 8.0, "laptop")
+    paid = {name: sum(u.all_usd for u in chain.booked if u.client == name) for name in NAMES}
+    assert paid == pytest.approx({"phone": OTHERS, "laptop": 8.0 - OTHERS})
 
 
 @pytest.mark.parametrize("lower", [0.0, -100.0, 0.3])
