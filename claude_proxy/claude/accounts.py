@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 
 from claude_proxy.claude.prices import Prices
 from claude_proxy.claude.session import Session
@@ -12,6 +12,8 @@ from claude_proxy.used import NOTHING, Used
 
 # No answer has more tokens of a kind. Beyond 64 bits the database would refuse all that follows.
 MOST_TOKENS = 2**40
+# About so many, in English; elsewhere, and in code, fewer.
+CHARACTERS_PER_TOKEN = 4
 
 
 @dataclass(slots=True)
@@ -48,7 +50,7 @@ class Accounts:
         if account.runs:
             account.model = report.model or account.model
             account.runs, answers, usage = False, int(report.model is not None), sane(report.usage)
-            account.unpriced += usage
+            account.unpriced += usage if report.cost_usd else at_least(usage, report.said)
         due = max(0.0, session.spent.cost_usd - account.told)
         if due or report.cost_usd is not None:
             self._prices.learn(account.model, account.unpriced, due)
@@ -82,6 +84,11 @@ class Accounts:
         account = self._open.pop(session, None)
         if account is not None:
             self._part(account)
+
+
+def at_least(usage: Usage, said: int) -> Usage:
+    """Of an answer that breaks off, the API has not told yet how many tokens it had."""
+    return replace(usage, output=max(usage.output, said // CHARACTERS_PER_TOKEN))
 
 
 def sane(usage: Usage) -> Usage:

@@ -101,11 +101,11 @@ class Chain:
         self.accounts = Accounts(self.booked.append)
         self.process = Process()
 
-    def turn(self, usage: Usage, told: float | None, client: str = "phone") -> None:
+    def turn(self, usage: Usage, told: float | None, client: str = "phone", said: int = 0) -> None:
         """``told``: what the process has cost so far; None: it says nothing yet."""
         self.accounts.begin(self.process, client, "m")
         cost = None if told is None else told - self.process.spent.cost_usd
-        self.process.report = Report(usage, cost, model="m")
+        self.process.report = Report(usage, cost, model="m", said=said)
         if told is not None:
             self.process.spent = Spent(told)
         self.accounts.book(self.process)
@@ -128,6 +128,13 @@ def test_a_chain_of_tool_calls_is_pending_until_its_process_tells_what_it_cost()
     assert chain.accounts.pending() == pytest.approx(2.0), "by what it has learnt"
     chain.accounts.close(chain.process)
     assert (chain.usd, chain.accounts.pending()) == (pytest.approx(10.0), 0)
+
+
+def test_what_was_said_before_it_broke_off_is_estimated_too():
+    chain = Chain()
+    chain.turn(Usage(input=3, output=1), None, said=400_000)
+    chain.accounts.close(chain.process)
+    assert chain.usd == pytest.approx(OTHERS * (3 + 5 * 100_000) / 1e6)
 
 
 def test_who_goes_on_in_another_s_conversation_pays_for_himself_alone():
