@@ -20,8 +20,15 @@ log = structlog.get_logger()
 
 
 class Allowance:
-    def __init__(self, current: Current, spending: Spending) -> None:
+    def __init__(
+        self,
+        current: Current,
+        spending: Spending,
+        pending: Callable[[str | None], float] = lambda _: 0.0,
+    ) -> None:
+        """``pending``: US dollars of one client's, or of all, that are spent and not booked yet."""
         self._current = current
+        self._pending = pending
         self.spending = spending
         self._rates = Rates()
         # What has been warned of: each budget of each period once.
@@ -77,7 +84,7 @@ class Allowance:
     def _state(self, budget: Budget) -> State:
         today = self.spending.day()
         spent = self.spending.since(budget.begins(today), budget.client)
-        return State(budget, spent, budget.ends(today))
+        return State(budget, spent + self._pending(budget.client), budget.ends(today))
 
     def _take(self, client: Client) -> dict[str, str]:
         limit = client.rate or self._current.settings.rate

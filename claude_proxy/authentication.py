@@ -1,4 +1,4 @@
-"""Whose key a request has. Wrong ones are told late and seldom."""
+"""Whose key a request has. Wrong ones, and none, are told late and seldom."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ class Authentication:
         """Takes ``Authorization: Bearer KEY`` or ``x-api-key: KEY``. Raises InvalidApiKey."""
         candidates = sent(headers)
         if not candidates:
+            await self._slow_down()
             raise InvalidApiKey(
                 "No API key was sent: expected `Authorization: Bearer KEY` or `x-api-key: KEY`. "
                 "`claude-proxy key` prints the key."

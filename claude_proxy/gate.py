@@ -20,6 +20,9 @@ from claude_proxy.errors import PermissionDenied
 from claude_proxy.settings import Settings
 
 LONGEST_SHOWN = 100
+# A name has 253 characters at most. Against a pattern with several * a much longer one would take
+# seconds, in which nobody else is served.
+LONGEST_ORIGIN = 300
 PREFLIGHT_SECONDS = 600
 # Beyond what browsers show of any answer.
 EXPOSED = (
@@ -98,7 +101,8 @@ def known(server: str, settings: Settings) -> set[str]:
     listened = [host_of(where) for where in settings.listen if not where.startswith("/")]
     named = [host.strip("[]") for host in settings.allow_host]
     return {
-        server.partition("%")[0].lower(),
+        # IPv4 on a socket of both (systemd's are) has its address in IPv6's form.
+        server.partition("%")[0].lower().removeprefix("::ffff:"),
         settings.host.lower(),
         *filter(None, listened),
         *named,
@@ -114,6 +118,8 @@ def is_allowed_origin(origin: str, headers: Headers, allowed: Sequence[str]) -> 
 
 def matches(pattern: str, origin: str) -> bool:
     """``*`` stands for a part of the name, or, alone, for everybody."""
+    if len(origin) > LONGEST_ORIGIN:
+        return False
     if pattern == "*":
         return True
     return bool(re.fullmatch("[^/]*".join(map(re.escape, pattern.split("*"))), origin))

@@ -33,7 +33,7 @@ class Serving:
         self._pool = pool
         self._listening = listening
         current = Current(start.settings, start.clients)
-        allowance, measures = Allowance(current, spent), Measures()
+        allowance, measures = Allowance(current, spent, pool.accounts.pending), Measures()
         built = app.build(current, pool, kept, allowance, measures)
         self.server = Server(built, pool, start.settings.drain_timeout)
         self.server.limit_connections(descriptors.for_connections(start.settings))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -59,15 +61,26 @@ def parse_budget(items: Sequence[Any]) -> dict[str, float]:
             raise UsageError(
                 f"expected a number of US dollars and /day, /week or /month, got {item!r}"
             )
+        if found[2] in budget:  # which of them is meant, nobody can know; it must not be the larger
+            raise UsageError(f"there are two for each {found[2]}")
         budget[found[2]] = float(found[1])
     return budget
 
 
 def parse_host(item: Any) -> Any:
     """A name or an address; the port makes no difference to who it is."""
-    if isinstance(item, str) and not HOST.fullmatch(item := item.strip().lower()):
+    if isinstance(item, str) and not is_host(item := item.strip().lower()):
         raise UsageError(f"expected the name of a host, without scheme and port, got {item!r}")
     return item
+
+
+def is_host(text: str) -> bool:
+    """``cafe:80`` is made of the digits of an IPv6 address, and is none."""
+    if HOST.fullmatch(text) is None:
+        return False
+    with suppress(ValueError):
+        return ":" not in text or bool(ipaddress.IPv6Address(text.strip("[]")))
+    return False
 
 
 def parse_origin(item: Any) -> Any:

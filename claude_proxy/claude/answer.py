@@ -58,14 +58,15 @@ REFUSED = "The model refused to answer."
 class Report:
     """What a turn has used, as far as it is known; ``cost_usd`` is the CLI's own figure.
 
-    ``model`` is the exact one, once it has begun to answer; ``limits`` what was said of the
-    plan's.
+    ``model`` is the exact one, once it has begun to answer; ``said``: how many characters of it
+    have come; ``limits`` what was said of the plan's.
     """
 
     usage: Usage = field(default_factory=Usage)
     cost_usd: float | None = None
     retries: int = 0
     model: str | None = None
+    said: int = 0
     limits: RateLimitInfo | None = None
 
     def settle(self, line: ResultLine, before: Spent, *, whole: bool) -> Spent:
@@ -181,6 +182,7 @@ class Answer:
             return []
         self._expect_start()
         self._spoken = True
+        self.report.said += len(delta.text) + len(delta.thinking) + len(delta.partial_json)
         if delta.text:
             self._visible = self._visible or bool(delta.text.replace(BOM, "").strip())
             return [TextDelta(delta.text)]

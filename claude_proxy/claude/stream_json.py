@@ -236,10 +236,14 @@ def _decode(line: bytes) -> Line | None:
 
 
 def _decode_known(decoder: msgspec.json.Decoder[Any], kind: str, line: bytes) -> Line | None:
-    """A stream event or delta that newer CLIs may bring can hold anything: it is let go."""
+    """A stream event or delta that newer CLIs may bring can hold anything: it is let go. So is
+    what is said of the plan, which no answer needs.
+    """
     try:
         decoded: Line = decoder.decode(line)
     except msgspec.ValidationError:
+        if kind == "rate_limit_event":
+            return None
         if kind == "stream_event" and _is_unknown(_stream_peek.decode(line).event):
             return None
         raise

@@ -231,3 +231,30 @@ def test_ready_says_why_not_and_costs_nothing(start, simulator):
         assert full.json()["reasons"] == ["all turns are running and the queue is full"]
     assert daemon.client.get("/metrics", headers=anybody).status_code == 401
     assert daemon.client.get("/usage", headers=anybody).status_code == 401
+
+
+def test_a_chain_of_tool_calls_ends_with_its_budget(start, simulator, tag):
+    """The CLI tells its cost only when the chain is over, which may be never."""
+    daemon = start("--spares", "0", "--budget", "0.0005/day")
+    tools = [function("look")]
+    messages = [{"role": "user", "content": f"{tag} [simulate tool=look]"}]
+    first = daemon.chat(messages, tools=tools)
+    (call,) = first.json()["choices"][0]["message"]["tool_calls"]
+    daemon.log.wait_for("request.done", request_id=first.headers["x-request-id"])
+    (budget,) = daemon.client.get("/v1/usage").json()["budgets"]
+    assert budget["is_spent"], "by an estimate"
+    result = {"role": "tool", "tool_call_id": call["id"], "content": "[simulate tool=look]"}
+    messages += [first.json()["choices"][0]["message"], result]
+    refused = daemon.chat(messages, tools=tools)
+    assert refused.status_code == 429
+    assert refused.json()["error"]["code"] == "insufficient_quota"
+    assert len(simulator.requests(tag)) == 1
+
+
+@pytest.mark.parametrize(
+    "accept", ["application/openmetrics-text;version=x", "text/plain; version=v1"]
+)
+def test_a_version_of_the_metrics_that_is_none_is_answered_in_the_usual_form(daemon, accept):
+    answer = daemon.client.get("/metrics", headers={"accept": accept})
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")

@@ -103,3 +103,18 @@ def test_after_a_while_all_is_forgotten(monkeypatch):
 def test_without_any_key_the_message_says_where_to_find_it():
     with pytest.raises(InvalidApiKey, match="claude-proxy key"):
         asyncio.run(door().client(Headers({"authorization": "Basic c2stcmlnaHQ="})))
+
+
+def test_who_goes_on_without_any_key_fills_no_log_either(monkeypatch):
+    monkeypatch.setattr(authentication, "FIRST_DELAY", 0.0)
+    here = door()
+
+    async def work():
+        for _ in range(FREE_TRIES + 2):
+            with pytest.raises(InvalidApiKey, match="No API key was sent"):
+                await here.client(Headers({}))
+
+    with capture_logs() as told:
+        asyncio.run(work())
+    assert [record["event"] for record in told] == ["authentication.wrong_keys"]
+    assert here.is_annoyed

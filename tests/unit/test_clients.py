@@ -125,3 +125,10 @@ def test_a_key_is_its_owner_s_and_nobody_else_s(known, asked):
 
 def test_the_systemd_credential_has_its_own_name():
     assert clients.CREDENTIAL == "api-keys"
+
+
+def test_of_two_budgets_for_the_same_time_none_is_chosen(tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("phone key-1 budget=1/day budget=100/day\n")
+    with pytest.raises(ConfigurationError, match="line 1: budget: there are two for each day"):
+        clients.read(keys)

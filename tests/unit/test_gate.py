@@ -177,3 +177,17 @@ def test_the_answer_to_a_page_names_its_origin_alone():
     assert shown["vary"].startswith("Origin")
     assert "x-request-id" in shown["access-control-expose-headers"]
     assert "access-control-allow-credentials" not in shown
+
+
+def test_an_origin_that_no_browser_has_costs_no_time():
+    """Three stars and some thousand places for each would take the loop for hours."""
+    stars = Settings(allow_origin=("https://*.example:*.example:*",))
+    with pytest.raises(OriginNotAllowed):
+        check(host="localhost", settings=stars, origin="https://" + ".example:" * 7_000 + "/")
+    assert check(host="localhost", settings=stars, origin="https://a.example:1.example:2")
+
+
+def test_on_a_socket_of_both_families_an_ipv4_address_is_the_connection_s_own():
+    assert check(("::ffff:192.168.1.5", 8080), host="192.168.1.5:8080") is None
+    with pytest.raises(HostNotAllowed):
+        check(("::ffff:192.168.1.5", 8080), host="192.168.1.6:8080")

@@ -18,6 +18,7 @@ from claude_proxy.settings import (
     Settings,
     UsageError,
 )
+from claude_proxy.values import convert
 
 SECRET = "sk-super-secret"
 
@@ -312,3 +313,9 @@ def test_the_key_command_is_told_from_serving():
 def test_flags_are_not_abbreviated_and_need_their_value(option):
     assert option.flag in refusal(option.flag)
     assert refusal(f"{option.flag[:-1]}=1")
+
+
+@pytest.mark.parametrize("host", ["cafe:80", "a:80", "1:2", "127.0.0.1:80", "[a:b]", "::g"])
+def test_a_host_with_a_port_is_none_even_if_it_looks_like_an_address(host):
+    with pytest.raises(UsageError, match="without scheme and port"):
+        convert("allow_host", [host], "--allow-host")

@@ -274,3 +274,8 @@ def test_half_a_surrogate_pair_does_not_make_a_line_unreadable():
     assert line == wire.AssistantLine("a?")
     line = decode(b'{"type":"control_request","request_id":"r","request":{"a":"\\ude00","b":1}}')
     assert line == wire.ControlRequestLine("r", {"a": "?", "b": 1})
+
+
+@pytest.mark.parametrize("info", [None, [], {"resetsAt": "soon"}, {"utilization": {}}])
+def test_what_is_said_of_the_plan_in_another_form_fails_no_answer(info):
+    assert decode(encoded(type="rate_limit_event", rate_limit_info=info)) is None
