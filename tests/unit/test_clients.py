@@ -130,5 +130,5 @@ def test_the_systemd_credential_has_its_own_name():
 def test_of_two_budgets_for_the_same_time_none_is_chosen(tmp_path):
     keys = tmp_path / "keys"
     keys.write_text("phone key-1 budget=1/day budget=100/day\n")
-    with pytest.raises(ConfigurationError, match="line 1: budget: there are two for each day"):
+    with pytest.raises(ConfigurationError, match="line 1: expected limits like"):
         clients.read(keys)
