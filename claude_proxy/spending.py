@@ -29,16 +29,17 @@ CREATE TABLE used (
 """
 SCHEMA = f"{TABLE} PRAGMA user_version = {VERSION};"
 # Version 1 knew only the sum of a day.
-FROM_1 = f"""
-BEGIN IMMEDIATE; {TABLE}
-INSERT INTO used SELECT day, '', '', 0, 0, 0, 0, 0, 0, usd, 0 FROM spent; DROP TABLE spent;
-PRAGMA user_version = {VERSION}; COMMIT;
-"""  # noqa: S608 - of constants, as those below
+FROM_1 = (
+    TABLE,
+    "INSERT INTO used SELECT day, '', '', 0, 0, 0, 0, 0, 0, usd, 0 FROM spent",
+    "DROP TABLE spent",
+    f"PRAGMA user_version = {VERSION}",
+)
 COLUMNS = "answers, input, cache_read, cache_write, output, reasoning, usd, estimated_usd"
 ADD = f"""
 INSERT INTO used VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (day, client, model)
 DO UPDATE SET {", ".join(f"{name} = {name} + excluded.{name}" for name in COLUMNS.split(", "))}
-"""  # noqa: S608
+"""  # noqa: S608 - of constants, as those below
 SUM = "SELECT coalesce(sum(usd + estimated_usd), 0) FROM used WHERE day >= ?"
 LIST = f"SELECT client, model, {COLUMNS} FROM used WHERE day BETWEEN ? AND ? ORDER BY day"  # noqa: S608
 
@@ -67,8 +68,8 @@ class Spending:
         """Raises StoreUnusable."""
         database = Database(path, SCHEMA, VERSION)
         with database.use() as db:
-            if db.execute("PRAGMA user_version").fetchone()[0] == 1:
-                db.executescript(FROM_1)
+            if version(db) == 1:
+                upgrade(db)
         return cls(database)
 
     @property
@@ -142,6 +143,20 @@ class Spending:
             db.execute("BEGIN IMMEDIATE")
             db.executemany(ADD, rows)
         self._unsaved.clear()
+
+
+def version(db: sqlite3.Connection) -> int:
+    found: int = db.execute("PRAGMA user_version").fetchone()[0]
+    return found
+
+
+def upgrade(db: sqlite3.Connection) -> None:
+    """By one of all the daemons that find it old at the same time."""
+    with db:
+        db.execute("BEGIN IMMEDIATE")
+        if version(db) == 1:
+            for statement in FROM_1:
+                db.execute(statement)
 
 
 def spent_today(path: Path) -> float | None:

@@ -14,7 +14,16 @@ from hypothesis import strategies as st
 
 from claude_proxy.conversation import Usage
 from claude_proxy.database import Database, StoreUnusable
-from claude_proxy.spending import NAME, SCHEMA, VERSION, Spending, opened, spent_today
+from claude_proxy.spending import (
+    NAME,
+    SCHEMA,
+    VERSION,
+    Spending,
+    opened,
+    spent_today,
+    upgrade,
+    version,
+)
 from claude_proxy.used import Used
 
 MONDAY = date(2030, 1, 7)
@@ -252,4 +261,20 @@ def test_the_sums_of_the_first_version_are_taken_over(path):
         spent.add(cost(1))
     with closing(Spending.open(path)) as spent:
         assert spent.since(date(2030, 1, 6)) == 5.5
+        assert spent.between(MONDAY, MONDAY) == [Used("", "", usd=1.5)]
+
+
+def test_a_daemon_that_another_was_faster_than_leaves_its_upgrade_alone(path):
+    """Both have found it old; the second one must neither fail nor take the sums over twice."""
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.executescript(
+            "CREATE TABLE spent (day TEXT PRIMARY KEY, usd REAL NOT NULL);"
+            "INSERT INTO spent VALUES ('2030-01-07', 1.5); PRAGMA user_version = 1;"
+        )
+        for _ in range(2):
+            upgrade(db)
+            assert not db.in_transaction
+        assert version(db) == 2
+    with closing(Spending.open(path)) as spent:
         assert spent.between(MONDAY, MONDAY) == [Used("", "", usd=1.5)]
