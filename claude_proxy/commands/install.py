@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
-from claude_proxy import __version__
+from claude_proxy import __version__, clients
 from claude_proxy.api_key import read_key
 from claude_proxy.command_line import Invocation
 from claude_proxy.commands import (
@@ -127,6 +127,8 @@ def service_command(asked: Invocation, environ: Mapping[str, str], cli: Path) ->
     if any(flag.startswith(KEY_FILE) for flag in asked.flags):
         credential = Path(asked.settings.api_key_file or "").expanduser().absolute()
         read_key(credential)  # says now what the service would fail of
+    if asked.settings.api_keys_file:
+        clients.read(Path(asked.settings.api_keys_file).expanduser())  # likewise
     writable = list(sandbox.outside({**environ, **home, **variables}).values())
     return units.Command(words, passed_on(asked.flags), variables, credential, writable)
 

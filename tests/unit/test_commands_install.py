@@ -126,6 +126,11 @@ def test_a_key_file_that_cannot_be_used_is_told_now(desk):
     assert desk.tree() == {}
 
 
+def test_a_file_of_clients_keys_that_cannot_be_used_is_told_now(desk):
+    assert "No such file" in desk.complaint("--api-keys-file", "missing", "install")
+    assert desk.tree() == {}
+
+
 def test_addresses_that_others_reach_are_refused_unless_they_are_meant(desk):
     refused = desk.complaint("--host", "0.0.0.0", "install")
     assert "can be reached from other machines" in refused
