@@ -13,15 +13,15 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from claude_proxy import description, errors
-from claude_proxy.allowance import Allowance, admit
-from claude_proxy.body import read_body
 from claude_proxy.claude.pool import Pool
 from claude_proxy.conversation import fold
 from claude_proxy.current import Current
 from claude_proxy.errors import ProxyError
-from claude_proxy.exchange import Front, error_response, exchange_of
+from claude_proxy.http.body import read_body
+from claude_proxy.http.exchange import Front, error_response, exchange_of
 from claude_proxy.kept import Kept
 from claude_proxy.measures import Measures
+from claude_proxy.money.allowance import Allowance, admit
 from claude_proxy.openai import models
 from claude_proxy.openai.chat import completion
 from claude_proxy.openai.chat import request as chat

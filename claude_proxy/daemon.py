@@ -13,17 +13,19 @@ from typing import Self
 
 import structlog
 
-from claude_proxy import __version__, demo, descriptors, listeners, spending
+from claude_proxy import __version__, demo, listeners
 from claude_proxy.claude import cli as cli_on_disk
 from claude_proxy.claude.cli import Cli
 from claude_proxy.claude.examined import examine
 from claude_proxy.claude.installation import Installation
 from claude_proxy.claude.pool import Pool
 from claude_proxy.directories import cache_directory, runtime_directory, state_directory
+from claude_proxy.http import descriptors
 from claude_proxy.kept import keeping
 from claude_proxy.listeners import Listener
+from claude_proxy.money import spending
+from claude_proxy.money.spending import Spending
 from claude_proxy.settings import Settings
-from claude_proxy.spending import Spending
 from claude_proxy.start import Start
 
 log = structlog.get_logger()

@@ -15,6 +15,7 @@ import msgspec
 
 from claude_proxy import __version__
 from claude_proxy.errors import OpenAIError
+from claude_proxy.money.usage import Report
 from claude_proxy.openai.chat.completion import Chunk, Completion
 from claude_proxy.openai.chat.request import ChatRequest
 from claude_proxy.openai.functions import FunctionTool
@@ -26,7 +27,6 @@ from claude_proxy.openai.responses.request import ResponsesRequest
 from claude_proxy.openai.responses.response import Response
 from claude_proxy.openai.responses.toolbox import ChoiceSpec, CustomTool, Namespace
 from claude_proxy.operations import Health, Readiness
-from claude_proxy.usage import Report
 
 Json: TypeAlias = dict[str, Any]
 

@@ -101,7 +101,7 @@ def fail(error: Exception, notifier: Notifier, passed: Sequence[Listener]) -> in
     log.last_words(str(error), code, os.environ)
     notifier.failed(str(error), getattr(error, "errno", None))
     if passed:
-        from claude_proxy import refusal  # noqa: PLC0415 - hardly ever needed
+        from claude_proxy.http import refusal  # noqa: PLC0415 - hardly ever needed
 
         refusal.refuse(passed, str(error))
     return code

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from claude_proxy.exchange import Exchange
+from claude_proxy.http.exchange import Exchange
 
 # Seconds. A turn of an agent may take many minutes.
 DURATIONS = (0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1_800)

@@ -19,11 +19,11 @@ from prometheus_client.core import (
 from prometheus_client.exposition import choose_encoder
 
 from claude_proxy import __version__
-from claude_proxy.allowance import Allowance
 from claude_proxy.claude.pool import Pool
 from claude_proxy.claude.tally import How
 from claude_proxy.measures import Distribution, Measures
-from claude_proxy.used import Used
+from claude_proxy.money.allowance import Allowance
+from claude_proxy.money.used import Used
 
 PREFIX = "claude_proxy"
 

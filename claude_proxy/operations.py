@@ -8,11 +8,12 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from claude_proxy import __version__, usage
-from claude_proxy.allowance import Allowance
+from claude_proxy import __version__
 from claude_proxy.claude.pool import Pool
 from claude_proxy.current import Current
 from claude_proxy.measures import Measures
+from claude_proxy.money import usage
+from claude_proxy.money.allowance import Allowance
 from claude_proxy.streaming import json_response
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 import structlog
 
-from claude_proxy import descriptors
 from claude_proxy import log as logging
 from claude_proxy.claude.pool import Pool
 from claude_proxy.clients import Clients
 from claude_proxy.current import Current
-from claude_proxy.server import Server
+from claude_proxy.http import descriptors
+from claude_proxy.http.server import Server
 from claude_proxy.settings import OPTIONS, SECRET, ConfigurationError, Settings, UsageError
 from claude_proxy.start import Reread
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from claude_proxy import app, descriptors
-from claude_proxy.allowance import Allowance
+from claude_proxy import app
 from claude_proxy.claude.pool import Pool
 from claude_proxy.current import Current
+from claude_proxy.http import descriptors
+from claude_proxy.http.server import Server
 from claude_proxy.kept import Kept
 from claude_proxy.listeners import Listener
 from claude_proxy.measures import Measures
+from claude_proxy.money.allowance import Allowance
+from claude_proxy.money.spending import Spending
 from claude_proxy.reload import Reload
-from claude_proxy.server import Server
-from claude_proxy.spending import Spending
 from claude_proxy.start import Start
 from claude_proxy.supervision import Supervision, watch_login
 from claude_proxy.tasks import running

@@ -16,11 +16,11 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from claude_proxy import limit_headers
 from claude_proxy.claude.pool import Pool, Turn
 from claude_proxy.conversation import Event, Finished, Usage
 from claude_proxy.errors import OUR_FAULT, ProxyError
-from claude_proxy.exchange import Exchange
+from claude_proxy.http.exchange import Exchange
+from claude_proxy.money import limit_headers
 
 log = structlog.get_logger()
 

@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from claude_proxy import log as log_to
-from claude_proxy.allowance import Allowance
 from claude_proxy.claude.cli import Login
 from claude_proxy.claude.pool import Pool
 from claude_proxy.claude.tally import Stats
 from claude_proxy.current import Current
+from claude_proxy.http.server import Server
+from claude_proxy.money.allowance import Allowance
 from claude_proxy.notify import Notifier
-from claude_proxy.server import Server
 
 log = structlog.get_logger()
 

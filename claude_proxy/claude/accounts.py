@@ -8,7 +8,7 @@ from dataclasses import astuple, dataclass, replace
 from claude_proxy.claude.prices import Prices
 from claude_proxy.claude.session import Session
 from claude_proxy.conversation import Usage
-from claude_proxy.used import NOTHING, Used
+from claude_proxy.money.used import NOTHING, Used
 
 # No answer has more tokens of a kind. Beyond 64 bits the database would refuse all that follows.
 MOST_TOKENS = 2**40

@@ -27,9 +27,9 @@ from claude_proxy.claude.spares import Arrival, Spares
 from claude_proxy.claude.tally import How, Stats, Tally
 from claude_proxy.conversation import Conversation, Event
 from claude_proxy.errors import ProxyError, ShuttingDown
+from claude_proxy.money.used import Used
 from claude_proxy.settings import Settings
 from claude_proxy.tasks import Tasks
-from claude_proxy.used import Used
 
 log = structlog.get_logger()
 

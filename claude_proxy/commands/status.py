@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from claude_proxy import __version__, spending
+from claude_proxy import __version__
 from claude_proxy.command_line import Invocation
 from claude_proxy.commands import claude_code, journal_tail, seen
 from claude_proxy.commands.external import say
@@ -12,6 +12,7 @@ from claude_proxy.commands.health import Health
 from claude_proxy.commands.seen import Seen
 from claude_proxy.directories import state_directory
 from claude_proxy.listeners import Place
+from claude_proxy.money import spending
 from claude_proxy.settings import ConfigurationError, Settings
 
 NOT_RUNNING = 3  # as the Linux Standard Base has it for `status`

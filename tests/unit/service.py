@@ -10,17 +10,17 @@ from dataclasses import dataclass, field
 from starlette.types import ASGIApp
 
 from claude_proxy import app
-from claude_proxy.allowance import Allowance
 from claude_proxy.api_key import ApiKey
 from claude_proxy.claude.pool import Pool
 from claude_proxy.clients import Clients
 from claude_proxy.current import Current
+from claude_proxy.http.server import Server
 from claude_proxy.kept import Kept
 from claude_proxy.listeners import Listener, Place, bound
 from claude_proxy.measures import Measures
-from claude_proxy.server import Server
+from claude_proxy.money.allowance import Allowance
+from claude_proxy.money.spending import Spending
 from claude_proxy.settings import Settings
-from claude_proxy.spending import Spending
 
 GET = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
 

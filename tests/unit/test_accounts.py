@@ -15,8 +15,8 @@ from claude_proxy.claude.answer import Report, Spent
 from claude_proxy.claude.pool import Pool
 from claude_proxy.claude.prices import OTHERS, Prices
 from claude_proxy.conversation import Usage
+from claude_proxy.money.used import Used
 from claude_proxy.settings import Settings
-from claude_proxy.used import Used
 from tests.unit.fake_cli import conversation, installation, run, until
 
 SETTINGS = Settings(spares=0, timeout=5)

@@ -11,12 +11,12 @@ import pytest
 from starlette.datastructures import Headers
 from structlog.testing import capture_logs
 
-from claude_proxy import authentication
 from claude_proxy.api_key import ApiKey
-from claude_proxy.authentication import FREE_TRIES, Authentication
 from claude_proxy.clients import Clients
 from claude_proxy.current import Current
 from claude_proxy.errors import InvalidApiKey
+from claude_proxy.http import authentication
+from claude_proxy.http.authentication import FREE_TRIES, Authentication
 from claude_proxy.settings import Settings
 
 

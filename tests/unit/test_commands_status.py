@@ -8,8 +8,8 @@ import socket
 import pytest
 
 from claude_proxy.commands import journal_tail
-from claude_proxy.spending import Spending
-from claude_proxy.used import Used
+from claude_proxy.money.spending import Spending
+from claude_proxy.money.used import Used
 from tests.unit.answering import answering
 from tests.unit.test_commands_desk import Desk
 

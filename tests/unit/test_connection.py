@@ -12,11 +12,11 @@ from contextlib import asynccontextmanager
 import pytest
 import structlog
 
-from claude_proxy import body, connection, lingering, server
 from claude_proxy.claude.pool import Pool
-from claude_proxy.connection import PATIENCE, Stage
 from claude_proxy.errors import NO_LONGER
-from claude_proxy.parser import HEAD_SIZE, MOST_HEADERS
+from claude_proxy.http import body, connection, lingering, server
+from claude_proxy.http.connection import PATIENCE, Stage
+from claude_proxy.http.parser import HEAD_SIZE, MOST_HEADERS
 from claude_proxy.settings import Settings
 from tests.unit.fake_cli import installation, run, until
 from tests.unit.service import GET, App, Client, Service, serving, whole

@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from claude_proxy import repetition
-from claude_proxy.descriptors import (
+from claude_proxy.http.descriptors import (
     ACCEPT_FAILED,
     LEAST_CONNECTIONS,
     MOST_CONNECTIONS,

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.datastructures import Headers
 
-from claude_proxy import gate
-from claude_proxy.gate import HostNotAllowed, OriginNotAllowed
+from claude_proxy.http import gate
+from claude_proxy.http.gate import HostNotAllowed, OriginNotAllowed
 from claude_proxy.settings import Settings
 
 SETTINGS = Settings(

@@ -252,7 +252,7 @@ def journald() -> Iterator[Journald]:
 
 def test_under_systemd_a_record_is_an_entry_with_its_keys_as_fields(journald):
     journald.configure()
-    structlog.get_logger("claude_proxy.exchange").info(
+    structlog.get_logger("claude_proxy.http.exchange").info(
         "request.done", status=200, duration_ms=12.5, model="opus", client_gone=True, path=None
     )
     entry = journald.entry()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from starlette.datastructures import Headers
 
 from claude_proxy.clients import Client
-from claude_proxy.exchange import Exchange
+from claude_proxy.http.exchange import Exchange
 from claude_proxy.measures import Distribution, Measures
 
 BOUNDS = (0.1, 1, 10)

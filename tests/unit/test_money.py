@@ -11,21 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from claude_proxy import usage
-from claude_proxy.allowance import Allowance
 from claude_proxy.api_key import ApiKey
-from claude_proxy.budget import Budget
 from claude_proxy.claude.plan import Plan
 from claude_proxy.claude.stream_json import RateLimitInfo
 from claude_proxy.clients import Client, Clients
 from claude_proxy.conversation import Usage
 from claude_proxy.current import Current
 from claude_proxy.errors import InsufficientQuota, RateLimited
-from claude_proxy.limit_headers import go_duration, of_plan
-from claude_proxy.rate import Rates
+from claude_proxy.money import usage
+from claude_proxy.money.allowance import Allowance
+from claude_proxy.money.budget import Budget
+from claude_proxy.money.limit_headers import go_duration, of_plan
+from claude_proxy.money.rate import Rates
+from claude_proxy.money.spending import Spending
+from claude_proxy.money.used import Used
 from claude_proxy.settings import Settings
-from claude_proxy.spending import Spending
-from claude_proxy.used import Used
 
 TUESDAY = date(2030, 1, 8)
 days = st.dates(date(2024, 1, 1), date(2040, 12, 31))

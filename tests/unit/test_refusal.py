@@ -13,9 +13,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from claude_proxy import refusal
+from claude_proxy.http import refusal
+from claude_proxy.http.refusal import TIME, refuse
 from claude_proxy.listeners import Listener, adopted
-from claude_proxy.refusal import TIME, refuse
 
 REASON = "the key file is gone: gr\xfc\xdfe\r\nx: y"
 # On top of TIME, for a machine that is busy.

@@ -17,20 +17,20 @@ from starlette.types import ASGIApp
 from structlog.testing import capture_logs
 
 from claude_proxy import app, log
-from claude_proxy.allowance import Allowance
 from claude_proxy.api_key import ApiKey
 from claude_proxy.claude.pool import Pool
 from claude_proxy.clients import Clients, load_clients
 from claude_proxy.command_line import load
 from claude_proxy.current import Current
+from claude_proxy.http.server import Server
 from claude_proxy.kept import Kept
 from claude_proxy.measures import Measures
+from claude_proxy.money.allowance import Allowance
+from claude_proxy.money.spending import Spending
 from claude_proxy.notify import Notifier
 from claude_proxy.reload import Reload, differences
-from claude_proxy.server import Server
 from claude_proxy.serving import Serving
 from claude_proxy.settings import OPTIONS, SECRET, Settings
-from claude_proxy.spending import Spending
 from claude_proxy.start import Start
 from tests.unit.fake_cli import answer, installation, run, until
 from tests.unit.systemd import Systemd

@@ -12,8 +12,8 @@ import pytest
 
 from claude_proxy.claude.pool import Pool
 from claude_proxy.errors import ShuttingDown
+from claude_proxy.http.server import LINGER, Server
 from claude_proxy.listeners import Place, adopted, bound
-from claude_proxy.server import LINGER, Server
 from claude_proxy.settings import Settings
 from tests.unit.fake_cli import answer, installation, run, until
 from tests.unit.service import GET, App, Service, serving

@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from claude_proxy import server
 from claude_proxy.claude.pool import Pool
 from claude_proxy.errors import NO_LONGER
-from claude_proxy.server import LINGER
+from claude_proxy.http import server
+from claude_proxy.http.server import LINGER
 from claude_proxy.settings import Settings
 from tests.unit.fake_cli import installation, run, until
 from tests.unit.service import App, Client, Service, serving, whole

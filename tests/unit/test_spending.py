@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from claude_proxy.conversation import Usage
 from claude_proxy.database import Database, StoreUnusable
-from claude_proxy.spending import (
+from claude_proxy.money.spending import (
     NAME,
     SCHEMA,
     VERSION,
@@ -24,7 +24,7 @@ from claude_proxy.spending import (
     upgrade,
     version,
 )
-from claude_proxy.used import Used
+from claude_proxy.money.used import Used
 
 MONDAY = date(2030, 1, 7)
 amounts = st.lists(

@@ -15,19 +15,19 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from claude_proxy import supervision
-from claude_proxy.allowance import Allowance
 from claude_proxy.api_key import ApiKey
 from claude_proxy.claude.cli import Login
 from claude_proxy.claude.pool import Pool
 from claude_proxy.claude.tally import Stats
 from claude_proxy.clients import Clients
 from claude_proxy.current import Current
+from claude_proxy.money.allowance import Allowance
+from claude_proxy.money.spending import Spending
+from claude_proxy.money.used import Used
 from claude_proxy.notify import Notifier
 from claude_proxy.settings import Settings
-from claude_proxy.spending import Spending
 from claude_proxy.supervision import Supervision, describe, watch_login
 from claude_proxy.tasks import running
-from claude_proxy.used import Used
 from tests.unit.fake_cli import answer, installation, run, until
 from tests.unit.service import App, Service, serving
 from tests.unit.systemd import Systemd

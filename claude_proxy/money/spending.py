@@ -13,7 +13,7 @@ import structlog
 
 from claude_proxy.conversation import Usage
 from claude_proxy.database import Database, StoreUnusable
-from claude_proxy.used import Used
+from claude_proxy.money.used import Used
 
 log = structlog.get_logger()
 

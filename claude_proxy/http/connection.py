@@ -12,9 +12,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from claude_proxy.errors import RETRY_SOON, Overloaded, ProxyError, RequestTimeout
-from claude_proxy.lingering import Lingering
-from claude_proxy.parser import Parser
-from claude_proxy.refusal import response
+from claude_proxy.http.lingering import Lingering
+from claude_proxy.http.parser import Parser
+from claude_proxy.http.refusal import response
 from claude_proxy.repetition import Repetition
 
 log = structlog.get_logger()

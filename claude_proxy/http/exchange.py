@@ -18,8 +18,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from claude_proxy import gate
-from claude_proxy.authentication import Authentication
 from claude_proxy.clients import Client
 from claude_proxy.current import Current
 from claude_proxy.errors import (
@@ -30,6 +28,8 @@ from claude_proxy.errors import (
     ShuttingDown,
     openai_body,
 )
+from claude_proxy.http import gate
+from claude_proxy.http.authentication import Authentication
 
 log = structlog.get_logger()
 

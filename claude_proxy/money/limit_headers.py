@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 from claude_proxy.claude.plan import Plan, Window
-from claude_proxy.rate import Left
+from claude_proxy.money.rate import Left
 
 
 def of_requests(left: Left) -> dict[str, str]:

@@ -7,14 +7,14 @@ from datetime import date, datetime
 
 import structlog
 
-from claude_proxy.budget import Budget, State, budgets
 from claude_proxy.clients import Client
 from claude_proxy.current import Current
 from claude_proxy.errors import InsufficientQuota, RateLimited
-from claude_proxy.exchange import Exchange
-from claude_proxy.limit_headers import go_duration, of_requests
-from claude_proxy.rate import Rates
-from claude_proxy.spending import Spending
+from claude_proxy.http.exchange import Exchange
+from claude_proxy.money.budget import Budget, State, budgets
+from claude_proxy.money.limit_headers import go_duration, of_requests
+from claude_proxy.money.rate import Rates
+from claude_proxy.money.spending import Spending
 
 log = structlog.get_logger()
 

@@ -12,12 +12,12 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
-from claude_proxy import body
-from claude_proxy.body import Bodies
 from claude_proxy.claude.pool import Pool
-from claude_proxy.connection import Connection, Connections
-from claude_proxy.descriptors import ACCEPTED_IN_A_ROW, MOST_CONNECTIONS
 from claude_proxy.errors import NO_LONGER, ShuttingDown
+from claude_proxy.http import body
+from claude_proxy.http.body import Bodies
+from claude_proxy.http.connection import Connection, Connections
+from claude_proxy.http.descriptors import ACCEPTED_IN_A_ROW, MOST_CONNECTIONS
 from claude_proxy.listeners import Listener
 
 log = structlog.get_logger()

@@ -7,11 +7,11 @@ from datetime import UTC, date, datetime
 
 import msgspec
 
-from claude_proxy.budget import State
 from claude_proxy.claude.plan import Plan, Window
 from claude_proxy.conversation import Usage
-from claude_proxy.spending import Spending
-from claude_proxy.used import Used
+from claude_proxy.money.budget import State
+from claude_proxy.money.spending import Spending
+from claude_proxy.money.used import Used
 
 
 class Figures(msgspec.Struct):

@@ -1,0 +1,1 @@
+"""Connections and requests as such, whatever they ask for."""
