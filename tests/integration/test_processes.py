@@ -75,7 +75,8 @@ def test_a_client_that_leaves_ends_its_turn(connect, start, simulator, tag, stre
     left = time.monotonic()
     connection.close()
     assert wait_until(lambda: not daemon.children(), 3)
-    assert time.monotonic() - left < 1.0
+    # A second where nothing else runs; but tests may run beside this one.
+    assert time.monotonic() - left < 2.0
     assert simulator.wait(tag, "disconnected")["deltas"] == (0 if moment == "hold_before" else 3)
     done = daemon.log.wait_for("request.done", client_gone=True)
     assert done["status"] in (200, 499)

@@ -287,7 +287,8 @@ def what_is_no_request(house: House) -> None:
     for data in (
         f"{word('garbage')}\r\n\r\n",
         f"GET /{word('path')} HTTP/7.1\r\n{key}\r\n",
-        f"GET /{word('path')} HTTP/1.1\r\nHost: {word('host')}\r\n{key}{last}",
+        # Which host was refused is told on purpose: the user may want to allow it.
+        f"GET /{word('path')} HTTP/1.1\r\nHost: elsewhere\r\n{key}{last}",
         f"{get}{word('header')}\r\n\r\n",
         f"{get}X: \0{word('header')}\r\n\r\n",
         f"{get}X: {word('long')}{'x' * 70_000}\r\n\r\n",
@@ -555,7 +556,7 @@ def test_a_daemon_that_is_aborted_says_where_it_was_and_nothing_dumps_core(start
         for pid in (daemon.process.pid, *daemon.turns()):
             lines = Path(f"/proc/{pid}/limits").read_text().splitlines()
             (core,) = (line.split() for line in lines if line.startswith("Max core file size"))
-            assert core[4:6] == ["0", "0"]
+            assert core[4:6] in (["1", "1"], ["0", "0"])
         daemon.process.send_signal(signal.SIGABRT)
         assert daemon.process.wait(WAIT) == -signal.SIGABRT
     daemon.log.finish()
