@@ -51,7 +51,7 @@ def made(service, simulator):
               ANTHROPIC_API_KEY = "{UPSTREAM_KEY}"; PYTHONWARNINGS = "error"; }}""",
             "unset": '[ "PROXY_API_KEY" ]',
             "path": '[ "%h/.local/bin" "/usr/bin" "/bin" ]',
-            "credential": f'"{service.units}/key"',
+            "credentials": f'{{ api-key = "{service.units}/key"; }}',
         } | changes
         made = evaluation.units(**arguments)
         return {f"claude-proxy.{kind}": text(unit) for kind, unit in made.items()}
