@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date, datetime
 
 import structlog
@@ -48,22 +48,14 @@ class Allowance:
     def admit(self, client: Client) -> dict[str, str]:
         """One request; returns headers for its answer. Raises RateLimited, InsufficientQuota."""
         headers = self._take(client)
-        self.check(client)
-        near = [str(state) for state in self.states(client) if state.is_near]
+        states = self.states(client)
+        refuse_spent(states)
+        near = [str(state) for state in states if state.is_near]
         return headers | ({"x-claude-proxy-budget": "; ".join(near)} if near else {})
 
     def check(self, client: Client) -> None:
         """Raises InsufficientQuota."""
-        over = [state for state in self.states(client) if state.is_over]
-        if not over:
-            return
-        last = max(over, key=lambda state: state.opens)
-        wait = (last.opens - datetime.now(last.opens.tzinfo)).total_seconds()
-        raise InsufficientQuota(
-            f"T{str(last)[1:]} (${last.spent:.2f}). claude-proxy's setting --budget, or its file "
-            "of keys, sets it.",
-            retry_after=max(1.0, wait),
-        )
+        refuse_spent(self.states(client))
 
     def warnings(self) -> list[str]:
         """Of the budgets that are spent, or nearly; each is put into the log once."""
@@ -100,6 +92,20 @@ class Allowance:
                 headers=headers,
             )
         return headers
+
+
+def refuse_spent(states: Sequence[State]) -> None:
+    """Raises InsufficientQuota, with the time at which all of them are open again."""
+    over = [state for state in states if state.is_over]
+    if not over:
+        return
+    last = max(over, key=lambda state: state.opens)
+    wait = (last.opens - datetime.now(last.opens.tzinfo)).total_seconds()
+    raise InsufficientQuota(
+        f"T{str(last)[1:]} (${last.spent:.2f}). claude-proxy's setting --budget, or its file of "
+        "keys, sets it.",
+        retry_after=max(1.0, wait),
+    )
 
 
 def admit(exchange: Exchange, allowance: Allowance) -> Callable[[], None]:
