@@ -47,7 +47,8 @@ class ToolCall:
 @dataclass(frozen=True, slots=True)
 class ToolResult:
     call_id: str
-    parts: tuple[Text | Image | Document, ...]
+    parts: tuple[Text | Image | Document | Native, ...]
+    is_error: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,19 @@ class Reasoning:
     redacted: bool = False
 
 
-Part: TypeAlias = Text | Image | Document | Reasoning | ToolCall | ToolResult
+@dataclass(frozen=True, slots=True)
+class Native:
+    """What only the model's own API has a form for: JSON of its content block, as it came."""
+
+    block: str
+
+
+@dataclass(frozen=True, slots=True)
+class CacheMark:
+    """The client wants to read what stands before it from the prompt cache the next time."""
+
+
+Part: TypeAlias = Text | Image | Document | Reasoning | ToolCall | ToolResult | Native | CacheMark
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +98,16 @@ class Effort(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """``schema`` is the text of a JSON Schema, byte for byte the client's."""
+    """``schema`` is the text of a JSON Schema, byte for byte the client's.
+
+    ``native``: JSON of the whole definition in the form of the model's own API, where the client
+    wrote it so.
+    """
 
     name: str
     schema: str
     description: str | None = None
+    native: str | None = None
 
 
 class ToolUse(Enum):
@@ -111,7 +129,11 @@ class ToolChoice:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a client may set for one answer; None is the model's own default."""
+    """What a client may set for one answer; None is the model's own default.
+
+    ``thinks``: whether it may reason, where that is not left to ``effort``. ``native``: JSON of an
+    object, options that only the model's own API has a word for.
+    """
 
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
@@ -119,6 +141,8 @@ class Options:
     temperature: float | None = None
     top_p: float | None = None
     tool_choice: ToolChoice = ToolChoice()
+    thinks: bool | None = None
+    native: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +163,7 @@ class Conversation:
 class FinishReason(Enum):
     STOP = "stop"
     LENGTH = "length"
+    CONTEXT_FULL = "context_full"
     TOOL_CALLS = "tool_calls"
     REFUSAL = "refusal"
 
@@ -169,9 +194,14 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The model has begun to answer; ``model`` is its exact id."""
+    """The model has begun to answer; ``model`` is its exact id, ``id`` that of its message.
+
+    ``usage``: what is known of it by now, which is what was read.
+    """
 
     model: str
+    id: str = ""
+    usage: Usage = Usage()
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +223,18 @@ class TextDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class Citation:
+    """Where the text that is being said comes from: JSON, in the form of the model's own API."""
+
+    json: str
+
+
+@dataclass(frozen=True, slots=True)
+class TextDone:
+    """A block of text is complete. Mostly there is but one."""
+
+
+@dataclass(frozen=True, slots=True)
 class ToolCallStarted:
     id: str
     name: str
@@ -207,11 +249,15 @@ class ArgumentsDelta:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The answer is whole. ``refusal`` explains a REFUSAL where the model said why."""
+    """The answer is whole. ``refusal`` explains a REFUSAL where the model said why.
+
+    ``stopped_at``: the client's stop sequence that ended it.
+    """
 
     reason: FinishReason
     usage: Usage
     refusal: str | None = None
+    stopped_at: str | None = None
 
 
 Event: TypeAlias = (
@@ -219,6 +265,8 @@ Event: TypeAlias = (
     | ReasoningDelta
     | ReasoningDone
     | TextDelta
+    | Citation
+    | TextDone
     | ToolCallStarted
     | ArgumentsDelta
     | Finished
@@ -248,7 +296,7 @@ def fold(events: Iterable[Event]) -> Answer:
                 text.append(piece)
             case ReasoningDelta(text=piece):
                 reasoning.append(piece)
-            case ReasoningDone():
+            case ReasoningDone() | Citation() | TextDone():
                 pass
             case ToolCallStarted():
                 calls.append((event, []))

@@ -10,11 +10,11 @@ from starlette.responses import Response
 from claude_proxy import errors
 from claude_proxy.claude.pool import Pool
 from claude_proxy.current import Current
+from claude_proxy.dialect.body import decode_query
 from claude_proxy.http.body import read_body
 from claude_proxy.http.exchange import exchange_of
 from claude_proxy.kept import Kept
 from claude_proxy.money.allowance import Allowance, admit
-from claude_proxy.openai.body import decode_query
 from claude_proxy.openai.responses import request as wire
 from claude_proxy.openai.responses.listing import Page, Replay, deleted, list_items
 from claude_proxy.openai.responses.request import ENCRYPTED, Wanted

@@ -12,6 +12,7 @@ from claude_proxy.claude.stream_json import (
     AssistantLine,
     ContentBlock,
     Delta,
+    Json,
     Line,
     Message,
     RateLimitInfo,
@@ -25,6 +26,7 @@ from claude_proxy.claude.stream_json import Usage as WireUsage
 from claude_proxy.claude.tools import ToolNames
 from claude_proxy.conversation import (
     ArgumentsDelta,
+    Citation,
     Event,
     Finished,
     FinishReason,
@@ -32,6 +34,7 @@ from claude_proxy.conversation import (
     ReasoningDone,
     Started,
     TextDelta,
+    TextDone,
     ToolCallStarted,
     Usage,
 )
@@ -42,7 +45,7 @@ FINISH_REASONS = {
     "stop_sequence": FinishReason.STOP,
     "pause_turn": FinishReason.STOP,
     "max_tokens": FinishReason.LENGTH,
-    "model_context_window_exceeded": FinishReason.LENGTH,
+    "model_context_window_exceeded": FinishReason.CONTEXT_FULL,
     "refusal": FinishReason.REFUSAL,
     "tool_use": FinishReason.TOOL_CALLS,
 }
@@ -127,6 +130,7 @@ class Answer:
         self._names = names
         self._spoken = False
         self._visible = False
+        self._in_text = False
         self._arguments: str | None = None
         self._thought: ReasoningDone | None = None
         self._failure = Failure()
@@ -170,20 +174,22 @@ class Answer:
                 return self._start(event.message)
             case "message_delta" if delta is not None and delta.stop_reason is not None:
                 self._expect_start()
-                finished = self._finish(delta.stop_reason, delta.stop_details, event.usage)
-                return [*self._end_block(), finished]
+                return [*self._end_block(), self._finish(delta, delta.stop_reason, event.usage)]
         return []
 
     def _delta(self, delta: Delta) -> list[Event]:
         if self._thought is not None and delta.signature:
             whole = self._thought.signature + delta.signature
             self._thought = replace(self._thought, signature=whole)
+        if delta.citation is not None:
+            return self._cite(delta.citation)
         if not (delta.text or delta.thinking or delta.partial_json):
             return []
         self._expect_start()
         self._spoken = True
         self.report.said += len(delta.text) + len(delta.thinking) + len(delta.partial_json)
         if delta.text:
+            self._in_text = True
             self._visible = self._visible or bool(delta.text.replace(BOM, "").strip())
             return [TextDelta(delta.text)]
         if delta.thinking:
@@ -192,6 +198,12 @@ class Answer:
             return []
         self._arguments += delta.partial_json
         return [ArgumentsDelta(delta.partial_json)]
+
+    def _cite(self, citation: Json) -> list[Event]:
+        """It can come before the text that it is of."""
+        self._expect_start()
+        self._spoken = self._in_text = True
+        return [Citation(msgspec.json.encode(citation).decode())]
 
     def _begin_call(self, block: ContentBlock) -> list[Event]:
         self._expect_start()
@@ -214,7 +226,9 @@ class Answer:
     def _end_block(self) -> list[Event]:
         thought, self._thought = self._thought, None
         thoughts = [] if thought is None else [thought]
-        return [*thoughts, *self._end_call()]
+        texts = [TextDone()] if self._in_text else []
+        self._in_text = False
+        return [*thoughts, *texts, *self._end_call()]
 
     def _end_call(self) -> list[Event]:
         """A call without arguments comes without any text; a client expects an object."""
@@ -237,11 +251,9 @@ class Answer:
             return []
         self.started = True
         self.report.model = message.model
-        return [Started(message.model)]
+        return [Started(message.model, message.id, self.report.usage)]
 
-    def _finish(
-        self, stop_reason: str, details: dict[str, object] | None, usage: WireUsage | None
-    ) -> Finished:
+    def _finish(self, delta: Delta, stop_reason: str, usage: WireUsage | None) -> Finished:
         self._use(usage)
         reason = FINISH_REASONS.get(stop_reason, FinishReason.STOP)
         if reason in (FinishReason.STOP, FinishReason.TOOL_CALLS):
@@ -249,14 +261,15 @@ class Answer:
             reason = FinishReason.TOOL_CALLS if self.calls else FinishReason.STOP
             nothing = stop_reason == "tool_use" or not self._visible
             self.goes_on_by_itself = nothing and not self.calls
-        elif reason is FinishReason.LENGTH:
+        elif reason in (FinishReason.LENGTH, FinishReason.CONTEXT_FULL):
             self.goes_on_by_itself = True
         self.reason = reason
-        explanation = (details or {}).get("explanation")
+        explanation = (delta.stop_details or {}).get("explanation")
         if not isinstance(explanation, str) or not explanation:
             explanation = REFUSED
         refusal = explanation if reason is FinishReason.REFUSAL else None
-        return Finished(reason, self.report.usage, refusal)
+        stopped_at = delta.stop_sequence if reason is FinishReason.STOP else None
+        return Finished(reason, self.report.usage, refusal, stopped_at)
 
     def _result(self, line: ResultLine) -> None:
         self.settled = True

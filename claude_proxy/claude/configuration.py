@@ -68,7 +68,7 @@ def flag_settings(conversation: Conversation, names: ToolNames) -> Json:
     """
     options = conversation.options
     body = extra_body(conversation, names)
-    thinks = options.effort is not Effort.NONE and not tools.forced(body.get("tool_choice"))
+    thinks = may_think(options) and not tools.forced(body.get("tool_choice"))
     limit = options.max_tokens
     return {
         "env": {
@@ -80,10 +80,16 @@ def flag_settings(conversation: Conversation, names: ToolNames) -> Json:
     }
 
 
+def may_think(options: Options) -> bool:
+    return options.effort is not Effort.NONE if options.thinks is None else options.thinks
+
+
 def extra_body(conversation: Conversation, names: ToolNames) -> dict[str, Any]:
     """What is merged into the body of the API request, as the CLI has no other way to it."""
     options = conversation.options
     body: dict[str, Any] = {}
+    if options.native is not None:
+        body |= msgspec.json.decode(options.native, type=dict[str, msgspec.Raw])
     if offered := tools.definitions(conversation, names):
         body["tools"] = offered
     if chosen := tools.choice(conversation, names):

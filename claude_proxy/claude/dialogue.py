@@ -80,8 +80,8 @@ class Dialogue:
 
     def open(self) -> AsyncGenerator[list[Event], None]:
         """A fresh process is told the whole conversation."""
-        *history, last = self._prompt.turns
-        return self._append(self._configuration(), history, marked(last.content))
+        *history, last = marked(self._prompt.turns)
+        return self._append(self._configuration(), history, last.content)
 
     def go_on(self, new: list[Turn], held: list[HeldCall]) -> AsyncGenerator[list[Event], None]:
         """A process that has the conversation is told what is new."""
@@ -118,7 +118,9 @@ class Dialogue:
         calls = dict(zip(call_ids(turns[-2]), held, strict=True))
         for block in turns[-1].content:
             call = calls[block["tool_use_id"]]
-            result = {"content": mcp_content(block["content"])}
+            result: Json = {"content": mcp_content(block["content"])}
+            if block.get("is_error"):
+                result["isError"] = True
             reply = {"jsonrpc": "2.0", "id": call.rpc_id, "result": result}
             await self._send(b"".join([*pending, stream_json.mcp_response(call.request_id, reply)]))
             pending = []

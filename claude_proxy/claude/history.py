@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
+from typing import Any
 
 import msgspec
 
@@ -20,10 +21,12 @@ from claude_proxy.claude.stream_json import Json
 from claude_proxy.claude.tools import ToolNames
 from claude_proxy.conversation import (
     Answer,
+    CacheMark,
     Conversation,
     Document,
     Image,
     Message,
+    Native,
     Part,
     Reasoning,
     Text,
@@ -35,11 +38,16 @@ from claude_proxy.errors import InvalidRequest
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One message of the API: its role and content blocks; ``model`` whose thinking is in it."""
+    """One message of the API: its role and content blocks; ``model`` whose thinking is in it.
+
+    ``marks``: which blocks the client wants to end a stretch of the prompt cache. They are no
+    part of what is said: clients move them from turn to turn.
+    """
 
     role: str
     content: list[Json]
     model: str | None = None
+    marks: tuple[int, ...] = ()
 
 
 def to_turns(conversation: Conversation, names: ToolNames) -> list[Turn]:
@@ -65,8 +73,8 @@ def alternating(messages: Iterable[Message]) -> list[tuple[str, list[Part]]]:
     turns: list[tuple[str, list[Part]]] = []
     for role, group in groupby(messages, key=attrgetter("role")):
         parts = [part for message in group for part in message.parts if not is_blank(part)]
-        while parts and isinstance(parts[-1], Reasoning):
-            parts.pop()  # what led to nothing; the CLI drops, or changes, a turn of such
+        while parts and isinstance(parts[-1], Reasoning | CacheMark) and is_idle(parts):
+            parts.pop()
         if turns and turns[-1][0] == role:
             turns[-1][1].extend(parts)
         elif parts:
@@ -74,11 +82,23 @@ def alternating(messages: Iterable[Message]) -> list[tuple[str, list[Part]]]:
     return turns
 
 
+def is_idle(parts: list[Part]) -> bool:
+    """Whether it ends in what led to nothing: the CLI drops, or changes, a turn of such."""
+    said = [part for part in parts if not isinstance(part, CacheMark)]
+    return not said or isinstance(said[-1], Reasoning)
+
+
 def to_turn(role: str, parts: list[Part], ids: ToolIds, names: ToolNames) -> Turn:
     """The CLI takes one model's thinking in a turn, and passes it on to that model only."""
     model = next((part.model for part in parts if isinstance(part, Reasoning)), None)
-    kept = [part for part in parts if not isinstance(part, Reasoning) or part.model == model]
-    return Turn(role, [block(part, ids, names) for part in kept], model)
+    content: list[Json] = []
+    marks: list[int] = []
+    for part in parts:
+        if isinstance(part, CacheMark):
+            marks.append(len(content) - 1)
+        elif not isinstance(part, Reasoning) or part.model == model:
+            content.append(block(part, ids, names))
+    return Turn(role, content, model, tuple(mark for mark in marks if mark >= 0))
 
 
 def answer_turn(answer: Answer, names: ToolNames) -> Turn:
@@ -88,15 +108,19 @@ def answer_turn(answer: Answer, names: ToolNames) -> Turn:
     return Turn("assistant", [block(part, ids, names) for part in parts if not is_blank(part)])
 
 
-def marked(content: list[Json]) -> list[Json]:
-    """With a mark of the prompt cache at its end: up to here it can be read again.
+def marked(turns: Sequence[Turn]) -> list[Turn]:
+    """With one mark of the prompt cache: up to there it can be read again.
 
-    The CLI's own last mark stands behind a note on its environment, which is always at the end
-    of what a process was started with, so that no replay ever hits that one. The API takes four
-    marks, of which the CLI uses three.
+    It is the last one that the client has set, else the end. The CLI's own last mark stands behind
+    a note on its environment, which is always at the end of what a process was started with, so
+    that no replay ever hits that one. The API takes four marks, of which the CLI uses three. Of a
+    longer life than the CLI's, which come before it, the API would not take it.
     """
-    *rest, last = content
-    return [*rest, {**last, "cache_control": {"type": "ephemeral"}}]
+    places = [(turn, mark) for turn, one in enumerate(turns) for mark in one.marks]
+    turn, mark = places[-1] if places else (len(turns) - 1, len(turns[-1].content) - 1)
+    content = list(turns[turn].content)
+    content[mark] = {**content[mark], "cache_control": {"type": "ephemeral"}}
+    return [*turns[:turn], replace(turns[turn], content=content), *turns[turn + 1 :]]
 
 
 def is_blank(part: Part) -> bool:
@@ -112,7 +136,7 @@ def block(part: Part, ids: ToolIds, names: ToolNames) -> Json:
     match part:
         case Text(text=text):
             return {"type": "text", "text": text}
-        case Image() | Document():
+        case Image() | Document() | Native():
             return attachment(part)
         case Reasoning(signature=data, redacted=True):
             return {"type": "redacted_thinking", "data": data}
@@ -122,13 +146,22 @@ def block(part: Part, ids: ToolIds, names: ToolNames) -> Json:
             value = msgspec.json.decode(arguments)
             call = {"type": "tool_use", "id": ids.of_call(id_), "name": names.to_api(name)}
             return {**call, "input": value}
-        case ToolResult(call_id=id_, parts=parts):
-            content = [block(inner, ids, names) for inner in parts if not is_blank(inner)]
-            result = {"type": "tool_result", "tool_use_id": ids.of_result(id_)}
-            return {**result, "content": content} if content else result
+        case ToolResult():
+            return tool_result(part, ids, names)
+    raise AssertionError("a mark is no block, but belongs to one")
 
 
-def attachment(part: Image | Document) -> Json:
+def tool_result(part: ToolResult, ids: ToolIds, names: ToolNames) -> Json:
+    content = [block(inner, ids, names) for inner in part.parts if not is_blank(inner)]
+    result: Json = {"type": "tool_result", "tool_use_id": ids.of_result(part.call_id)}
+    if part.is_error:
+        result["is_error"] = True
+    return {**result, "content": content} if content else result
+
+
+def attachment(part: Image | Document | Native) -> Json:
+    if isinstance(part, Native):
+        return msgspec.json.decode(part.block, type=dict[str, Any])
     media_type = part.media_type if isinstance(part, Image) else "application/pdf"
     source = {"type": "base64", "media_type": media_type, "data": part.data}
     if part.url:

@@ -25,7 +25,7 @@ from claude_proxy.claude.process import LineTooLong, Process, ProcessEnded
 from claude_proxy.claude.prompt import Prompt
 from claude_proxy.claude.stream_json import ControlResponseLine, LineError, ResultLine
 from claude_proxy.claude.structured import StructuredAnswer
-from claude_proxy.claude.tools import mcp_content
+from claude_proxy.claude.tools import is_plain_result
 from claude_proxy.claude.transcript import Transcript, call_ids, digests, results_only
 from claude_proxy.conversation import Event, FinishReason, fold
 from claude_proxy.errors import RETRY_SOON, BadUpstream, Overloaded, ProxyError
@@ -143,7 +143,7 @@ class Session:
             and len(called) == len(first) == len(self._held)
             and results_only(new[0])
             and {block["tool_use_id"] for block in first} == set(called)
-            and all(mcp_content(block.get("content", ())) for block in first)
+            and all(is_plain_result(block) for block in first)
             and fixed_in_turn(prompt.conversation.options) == self._fixed
         )
 

@@ -32,6 +32,7 @@ class Usage(msgspec.Struct):
 class Message(msgspec.Struct):
     model: str = ""
     usage: Usage | None = None
+    id: str = ""
 
 
 class Delta(msgspec.Struct):
@@ -42,7 +43,9 @@ class Delta(msgspec.Struct):
     thinking: str = ""
     signature: str = ""
     partial_json: str = ""
+    citation: Json | None = None
     stop_reason: str | None = None
+    stop_sequence: str | None = None
     stop_details: Json | None = None
 
 
@@ -205,7 +208,9 @@ KNOWN_EVENTS = frozenset(
         "message_delta",
     }
 )
-KNOWN_DELTAS = frozenset({"text_delta", "thinking_delta", "signature_delta", "input_json_delta"})
+KNOWN_DELTAS = frozenset(
+    {"text_delta", "thinking_delta", "signature_delta", "input_json_delta", "citations_delta"}
+)
 _encode = msgspec.json.Encoder().encode
 
 

@@ -17,11 +17,13 @@ from claude_proxy.claude.stream_json import Line, ResultLine, StreamLine, System
 from claude_proxy.claude.tools import STRUCTURED_OUTPUT, ToolNames
 from claude_proxy.conversation import (
     ArgumentsDelta,
+    Citation,
     Event,
     Finished,
     FinishReason,
     Started,
     TextDelta,
+    TextDone,
     ToolCallStarted,
     Usage,
 )
@@ -39,7 +41,7 @@ class StructuredAnswer:
         self._earlier = Usage()
         self._earlier_retries = 0
         self.started = False
-        self._said: list[TextDelta] = []
+        self._said: list[Event] = []
         self._structured: list[str] = []
         self._in_structured = False
         self._failed = False
@@ -113,7 +115,7 @@ class StructuredAnswer:
                 return [event] if first else []
             case Finished():
                 return self._finish(event)
-            case TextDelta():
+            case TextDelta() | Citation() | TextDone():
                 self._said.append(event)
             case ToolCallStarted():
                 return self._begin_call(event)
@@ -132,14 +134,14 @@ class StructuredAnswer:
 
     def _take_said(self) -> list[Event]:
         said, self._said = self._said, []
-        return list(said)
+        return said
 
     def _finish(self, finished: Finished) -> list[Event]:
         """Calls of the client's, a cut and a refusal are the end; of the rest the CLI decides."""
         match finished.reason:
             case FinishReason.TOOL_CALLS if self._calls_of_the_client():
                 return [*self._take_said(), self._end(finished.reason)]
-            case FinishReason.LENGTH:
+            case FinishReason.LENGTH | FinishReason.CONTEXT_FULL:
                 cut = [TextDelta(text) for text in self._structured]
                 return [*cut, self._end(finished.reason)]
             case FinishReason.REFUSAL:

@@ -111,6 +111,8 @@ STRUCTURED_OUTPUT_DESCRIPTION = (
 
 
 def definition(tool: Tool, name: str) -> Json:
+    if tool.native is not None:
+        return {**msgspec.json.decode(tool.native, type=dict[str, msgspec.Raw]), "name": name}
     described = {"description": tool.description} if tool.description else {}
     return {"name": name, **described, "input_schema": msgspec.Raw(tool.schema.encode())}
 
@@ -171,6 +173,16 @@ def serve(message: Mapping[str, Any]) -> Json:
             return {**reply, "result": {}}
         case _:
             return {**reply, "error": {"code": -32601, "message": "Method not found"}}
+
+
+def is_plain_result(block: Json) -> bool:
+    """Whether the CLI passes a tool result on as it is. The texts of a failure it runs together
+    (2.1.332).
+    """
+    content = mcp_content(block.get("content", ()))
+    if content is None or not block.get("is_error"):
+        return content is not None
+    return len(content) == 1 and content[0]["type"] == "text"
 
 
 def mcp_content(blocks: Iterable[Json]) -> list[Json] | None:

@@ -1,31 +1,13 @@
-"""JSON Schemas: of tools, and of answers. Pure."""
+"""The form of an answer that a client asks for. Pure."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
 
-import msgspec
-
+from claude_proxy.dialect.schemas import ANY_OBJECT, schema_object, typed
 from claude_proxy.errors import InvalidRequest
-from claude_proxy.openai.body import json_object
 
-ANY_OBJECT = '{"type":"object"}'
 COMBINATIONS = ("anyOf", "oneOf", "allOf", "not")
-
-
-def typed(raw: bytes, schema: dict[str, Any]) -> str:
-    """``schema`` is what ``raw`` says."""
-    if "type" in schema:
-        return raw.decode()
-    return msgspec.json.encode({"type": "object", **schema}).decode()
-
-
-def schema_object(raw: bytes, param: str) -> dict[str, Any]:
-    try:
-        return json_object(raw)
-    except ValueError as error:
-        raise InvalidRequest(f"The JSON Schema is unusable: {error}", param=param) from None
 
 
 def plain_schema(kind: str, at: str) -> str | None:

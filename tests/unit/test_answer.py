@@ -30,6 +30,7 @@ from claude_proxy.claude.stream_json import (
 from claude_proxy.claude.tools import ToolNames
 from claude_proxy.conversation import (
     ArgumentsDelta,
+    Citation,
     Conversation,
     Event,
     Finished,
@@ -37,6 +38,7 @@ from claude_proxy.conversation import (
     ReasoningDelta,
     Started,
     TextDelta,
+    TextDone,
     Tool,
     ToolCall,
     ToolCallStarted,
@@ -48,8 +50,8 @@ AWKWARD = "search the web"
 NAMES = ToolNames(Conversation("m", "", (), tools=(Tool("f", "{}"), Tool(AWKWARD, "{}"))))
 
 
-def start(model: str = "claude-x", **usage: int) -> StreamLine:
-    return StreamLine(StreamEvent("message_start", Message(model, Usage(**usage))))
+def start(model: str = "claude-x", id_: str = "", **usage: int) -> StreamLine:
+    return StreamLine(StreamEvent("message_start", Message(model, Usage(**usage), id_)))
 
 
 def block(type_: str = "content_block_start") -> StreamLine:
@@ -78,8 +80,8 @@ def argue(text: str) -> StreamLine:
     return delta(type="input_json_delta", partial_json=text)
 
 
-def stop(reason: str | None = "end_turn", details=None, **usage) -> StreamLine:
-    ending = Delta(stop_reason=reason, stop_details=details)
+def stop(reason: str | None = "end_turn", details=None, at=None, **usage) -> StreamLine:
+    ending = Delta(stop_reason=reason, stop_details=details, stop_sequence=at)
     return StreamLine(StreamEvent("message_delta", delta=ending, usage=Usage(**usage)))
 
 
@@ -112,10 +114,11 @@ def test_a_whole_turn_in_order():
     ]
     usage = Tokens(input=3, cache_read=20, output=40, reasoning=8)
     assert feed(answer, *lines) == [
-        Started("claude-x"),
+        Started("claude-x", usage=Tokens(input=3, cache_read=20, output=1)),
         ReasoningDelta("hm"),
         TextDelta("Hel"),
         TextDelta("lo"),
+        TextDone(),
         Finished(FinishReason.STOP, usage),
     ]
     assert (answer.finished, answer.settled) == (True, False)
@@ -132,7 +135,7 @@ def test_a_whole_turn_in_order():
         ("pause_turn", FinishReason.STOP, False),
         ("of the future", FinishReason.STOP, False),
         ("max_tokens", FinishReason.LENGTH, True),
-        ("model_context_window_exceeded", FinishReason.LENGTH, True),
+        ("model_context_window_exceeded", FinishReason.CONTEXT_FULL, True),
         ("tool_use", FinishReason.STOP, True),
         ("refusal", FinishReason.REFUSAL, False),
     ],
@@ -174,7 +177,7 @@ def test_a_stream_that_stops_in_its_middle_has_broken_off(said):
 def test_a_stream_that_stops_before_anything_was_said_may_be_tried_again():
     answer = Answer(NAMES)
     said = feed(answer, start(), block("message_stop"), start(), say("x"), stop())
-    assert [type(event) for event in said] == [Started, TextDelta, Finished]
+    assert [type(event) for event in said] == [Started, TextDelta, TextDone, Finished]
 
 
 @pytest.mark.parametrize(
@@ -230,8 +233,12 @@ def test_a_second_try_after_something_was_said_is_an_error(spoken):
 def test_a_second_try_before_anything_was_said_starts_once_only():
     lines = [start(output_tokens=1), block(), retry(), start(input_tokens=5), say("hi"), stop()]
     events = feed(Answer(NAMES), *lines)
-    assert events[:2] == [Started("claude-x"), TextDelta("hi")]
-    assert events[2:] == [Finished(FinishReason.STOP, Tokens(input=5, output=1))]
+    assert events == [
+        Started("claude-x", usage=Tokens(output=1)),
+        TextDelta("hi"),
+        TextDone(),
+        Finished(FinishReason.STOP, Tokens(input=5, output=1)),
+    ]
 
 
 def test_empty_deltas_are_no_events():
@@ -369,9 +376,11 @@ END = block("content_block_stop")
 
 def test_a_call_is_its_start_and_the_fragments_of_its_arguments():
     answer = Answer(NAMES)
-    lines = [start(), say("Let me see."), call("toolu_1", "f"), argue('{"a"'), argue(": 1}"), END]
-    _, said, started, *rest = feed(answer, *lines, stop("tool_use", output_tokens=9))
-    assert said == TextDelta("Let me see.")
+    call_ = [call("toolu_1", "f"), argue('{"a"'), argue(": 1}"), END]
+    lines = [start(), say("Let me see."), END, *call_]
+    _, *said, started, _, _, _ = events = feed(answer, *lines, stop("tool_use", output_tokens=9))
+    rest = events[-3:]
+    assert said == [TextDelta("Let me see."), TextDone()]
     assert isinstance(started, ToolCallStarted)
     assert rest == [
         ArgumentsDelta('{"a"'),
@@ -477,3 +486,20 @@ def test_until_its_end_a_turn_has_spent_what_was_spent_before():
     feed(answer, start(), say("half"))
     assert answer.spent == Spent(0.5, 100)
     assert answer.report.cost_usd is None
+
+
+def test_the_message_has_the_id_that_the_api_gave_it():
+    assert feed(Answer(NAMES), start(id_="msg_7")) == [Started("claude-x", "msg_7")]
+
+
+def test_a_stop_sequence_is_named():
+    *_, finished = feed(Answer(NAMES), start(), say("x"), stop("stop_sequence", at="END"))
+    assert finished == Finished(FinishReason.STOP, Tokens(), None, "END")
+
+
+def test_a_citation_is_passed_on_where_it_stands():
+    where = {"type": "char_location", "cited_text": "So."}
+    lines = [block(), say("So."), delta(type="citations_delta", citation=where), END]
+    said = feed(Answer(NAMES), start(), *lines, *lines)[1:]
+    once = [TextDelta("So."), Citation(json.dumps(where, separators=(",", ":"))), TextDone()]
+    assert said == once * 2

@@ -24,6 +24,7 @@ from claude_proxy.conversation import (
     ReasoningDone,
     Started,
     TextDelta,
+    TextDone,
 )
 from claude_proxy.errors import BadUpstream
 
@@ -90,7 +91,7 @@ def told(*lines: Line) -> list[Event]:
 )
 def test_each_block_of_reasoning_ends_with_its_signature(lines, events):
     *said, last = told(*lines, *SAY, end())
-    assert said == [*events, TextDelta("Hi.")]
+    assert said == [*events, TextDelta("Hi."), TextDone()]
     assert isinstance(last, Finished)
 
 
@@ -101,14 +102,14 @@ def test_a_block_that_is_cut_off_ends_before_the_answer_does():
     assert len(told(begin("thinking"), think("hm"), STOP, end("max_tokens"))) == 3
 
 
-def test_a_block_of_text_ends_without_a_word():
-    assert told(*SAY) == [TextDelta("Hi.")]
+def test_a_block_of_text_ends_too():
+    assert told(*SAY) == [TextDelta("Hi."), TextDone()]
 
 
 def test_a_signature_outside_of_reasoning_is_nobodys():
-    assert told(begin("text"), sign("sig"), *SAY[1:]) == [TextDelta("Hi.")]
+    assert told(begin("text"), sign("sig"), *SAY[1:]) == [TextDelta("Hi."), TextDone()]
     said = told(begin("thinking"), sign("1"), STOP, sign("2"), STOP, *SAY)
-    assert said == [ReasoningDone("1"), TextDelta("Hi.")]
+    assert said == [ReasoningDone("1"), TextDelta("Hi."), TextDone()]
 
 
 @pytest.mark.parametrize("kind", ["thinking", "redacted_thinking"])

@@ -42,8 +42,13 @@ ALLOWED = {
         *("claude_proxy", "claude_proxy.errors", "claude_proxy.openai"),
         *("claude_proxy.operations", "claude_proxy.money.usage"),
     },
-    "claude_proxy.openai": {"claude_proxy.conversation", "claude_proxy.errors"},
-    "claude_proxy.anthropic": {"claude_proxy.conversation", "claude_proxy.errors"},
+    "claude_proxy.dialect": {"claude_proxy.errors"},
+    "claude_proxy.openai": {
+        *("claude_proxy.conversation", "claude_proxy.dialect", "claude_proxy.errors"),
+    },
+    "claude_proxy.anthropic": {
+        *("claude_proxy.conversation", "claude_proxy.dialect", "claude_proxy.errors"),
+    },
     "claude_proxy.claude": {
         *("claude_proxy.conversation", "claude_proxy.errors", "claude_proxy.settings"),
         *("claude_proxy.tasks", "claude_proxy.small_file", "claude_proxy.money.used"),

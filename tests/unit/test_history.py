@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -22,6 +23,7 @@ from claude_proxy.claude.history import to_turns as turns_of
 from claude_proxy.claude.tools import ToolNames
 from claude_proxy.conversation import (
     Answer,
+    CacheMark,
     Conversation,
     Document,
     Finished,
@@ -200,10 +202,32 @@ def test_calls_bear_the_names_that_the_api_knows():
     assert names.to_client(call["name"]) == AWKWARD
 
 
-def test_a_mark_of_the_cache_stands_at_the_end_only_and_changes_nothing_else():
-    content = [text("a"), text("b")]
-    assert marked(content) == [text("a"), {**text("b"), "cache_control": {"type": "ephemeral"}}]
-    assert content == [text("a"), text("b")]
+MARK = {"cache_control": {"type": "ephemeral"}}
+TURNS = [Turn("user", [text("a"), text("b")]), Turn("assistant", [text("c")])]
+
+
+@pytest.mark.parametrize(
+    ("marks", "place"),
+    [([(), (), ()], (2, 1)), ([(0,), (), ()], (0, 0)), ([(0, 1), (0,), ()], (1, 0))],
+)
+def test_a_mark_of_the_cache_stands_at_the_end_or_where_the_client_has_set_its_last(marks, place):
+    turns = [*TURNS, Turn("user", [text("d"), text("e")])]
+    given_ = [replace(turn, marks=mark) for turn, mark in zip(turns, marks, strict=True)]
+    placed = [list(turn.content) for turn in marked(given_)]
+    turn, block = place
+    placed[turn][block] = {k: v for k, v in placed[turn][block].items() if k not in MARK}
+    assert placed == [turn.content for turn in turns]
+    assert marked(given_)[turn].content[block] == {**turns[turn].content[block], **MARK}
+
+
+def test_marks_belong_to_the_block_before_them_and_are_none_of_it():
+    mark = CacheMark()
+    parts = [Text("a"), mark, Text(" "), Text("b"), mark, mark]
+    (turn,) = turns_of(Conversation("m", "", (Message("user", tuple(parts)),)), NAMES)
+    assert turn == Turn("user", [text("a"), text("b")], marks=(0, 1, 1))
+    nothing = Conversation("m", "", (user("a"), Message("assistant", (mark,)), user("b")))
+    (turn,) = turns_of(nothing, NAMES)
+    assert turn.content == [text("a"), text("b")]
 
 
 @given(texts, texts, st.lists(st.builds(ToolCall, texts, texts, st.just('{"a": 1}')), max_size=3))

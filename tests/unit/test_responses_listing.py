@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from openai.types import responses
 
 from claude_proxy.conversation import Reasoning
+from claude_proxy.dialect.body import decode_query
 from claude_proxy.errors import InvalidRequest
-from claude_proxy.openai.body import decode_query
 from claude_proxy.openai.responses import request as wire
 from claude_proxy.openai.responses.listing import Page, deleted, list_items
 from claude_proxy.openai.responses.reasoning import seal

@@ -28,6 +28,7 @@ from claude_proxy.conversation import (
     ToolUse,
     Usage,
 )
+from claude_proxy.dialect.schemas import ANY_OBJECT
 from claude_proxy.errors import InvalidRequest, ProxyError, openai_body
 from claude_proxy.openai.responses import request as wire
 from claude_proxy.openai.responses.items import read_history
@@ -37,7 +38,6 @@ from claude_proxy.openai.responses.reasoning import seal
 from claude_proxy.openai.responses.request import ResponsesRequest, Wanted
 from claude_proxy.openai.responses.response import begin
 from claude_proxy.openai.responses.stream import ResponseStream, replay
-from claude_proxy.openai.schemas import ANY_OBJECT
 
 # A busy machine is no failure.
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -45,7 +45,8 @@ TEXT = wire.Delta(type="text_delta", text="hi")
                 },
             },
             wire.StreamLine(
-                wire.StreamEvent("message_start", wire.Message("m", wire.Usage(3))), "toolu_1"
+                wire.StreamEvent("message_start", wire.Message("m", wire.Usage(3), "msg_1")),
+                "toolu_1",
             ),
         ),
         (

@@ -96,7 +96,7 @@ def feed(answer: StructuredAnswer, *lines: Line) -> list[Event]:
 def test_an_answer_that_fits_at_once_is_the_text_as_the_model_wrote_it():
     answer = answering()
     lines = [INIT, start(input_tokens=5), *structured('{ "a"', ": 1.0 }"), stop(output_tokens=9)]
-    assert feed(answer, *lines) == [Started("claude-x")]
+    assert feed(answer, *lines) == [Started("claude-x", usage=Tokens(input=5))]
     assert not answer.finished
     assert feed(answer, end({"a": 1}, total_cost_usd=0.5)) == [
         TextDelta('{ "a": 1.0 }'),
@@ -129,7 +129,7 @@ def test_an_answer_that_did_not_fit_is_never_seen_but_counted():
     second = [start(input_tokens=3, cache_read_input_tokens=12), *structured('{"a":1}')]
     usage = Tokens(input=8, cache_read=12, cache_write=7, output=30)
     events = feed(answer, *first, stop(output_tokens=10), *second, stop(output_tokens=20))
-    assert events == [Started("claude-x")]
+    assert events == [Started("claude-x", usage=Tokens(input=5, cache_write=7))]
     assert feed(answer, end({"a": 1}, total_cost_usd=0.5)) == [
         TextDelta('{"a":1}'),
         Finished(FinishReason.STOP, usage),

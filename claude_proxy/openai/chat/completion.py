@@ -26,12 +26,13 @@ from claude_proxy.conversation import (
     TextDelta,
     ToolCallStarted,
 )
+from claude_proxy.dialect.frames import frame
 from claude_proxy.errors import ProxyError, openai_body
-from claude_proxy.openai.frames import frame
 
 FINISH = {
     FinishReason.STOP: "stop",
     FinishReason.LENGTH: "length",
+    FinishReason.CONTEXT_FULL: "length",
     FinishReason.TOOL_CALLS: "tool_calls",
     FinishReason.REFUSAL: "content_filter",
 }

@@ -16,9 +16,9 @@ from claude_proxy.conversation import (
     ToolCall,
     ToolResult,
 )
+from claude_proxy.dialect.calls import OpenCalls
 from claude_proxy.errors import InvalidRequest
 from claude_proxy.openai.attachments import only_text, to_document, to_image
-from claude_proxy.openai.calls import OpenCalls
 from claude_proxy.openai.functions import arguments_of, refuse_wide
 
 

@@ -12,8 +12,8 @@ import msgspec
 from msgspec import Meta
 
 from claude_proxy.conversation import Conversation, Effort, Options, Tool, ToolChoice
+from claude_proxy.dialect.body import NULL, decode_body, names_beyond, null, refuse
 from claude_proxy.errors import InvalidRequest
-from claude_proxy.openai.body import NULL, decode_body, names_beyond, null, refuse
 from claude_proxy.openai.chat.messages import (
     AssistantMessage,
     ChatMessage,

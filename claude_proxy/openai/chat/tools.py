@@ -10,9 +10,9 @@ from collections.abc import Iterable
 import msgspec
 
 from claude_proxy.conversation import Tool, ToolChoice
+from claude_proxy.dialect.body import null
 from claude_proxy.errors import InvalidRequest
 from claude_proxy.openai import functions
-from claude_proxy.openai.body import null
 from claude_proxy.openai.functions import FunctionTool, by_mode, named
 from claude_proxy.openai.schemas import answer_schema, plain_schema
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from claude_proxy.openai.frames import frame
+from claude_proxy.dialect.frames import frame
 from claude_proxy.openai.responses.response import (
     CustomToolCallItem,
     FunctionCallItem,

@@ -8,8 +8,8 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from claude_proxy.dialect.body import decode_part
 from claude_proxy.errors import InvalidRequest, NotFound
-from claude_proxy.openai.body import decode_part
 
 
 class TextPart(msgspec.Struct, tag_field="type", tag="input_text"):

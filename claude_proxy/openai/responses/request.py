@@ -14,8 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from claude_proxy.conversation import Conversation, Effort, Options
-from claude_proxy.errors import NotFound
-from claude_proxy.openai.body import (
+from claude_proxy.dialect.body import (
     MOST_NAMES,
     NULL,
     decode_body,
@@ -24,6 +23,7 @@ from claude_proxy.openai.body import (
     null,
     refuse,
 )
+from claude_proxy.errors import NotFound
 from claude_proxy.openai.functions import MOST_TOOLS
 from claude_proxy.openai.responses.items import (
     Find,

@@ -14,8 +14,8 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from claude_proxy import conversation as neutral
+from claude_proxy.dialect.schemas import ANY_OBJECT
 from claude_proxy.openai.responses.request import ReasoningConfig, ResponsesRequest, TextConfig
-from claude_proxy.openai.schemas import ANY_OBJECT
 
 Status: TypeAlias = Literal["in_progress", "completed", "incomplete", "failed", "cancelled"]
 _encode = msgspec.json.Encoder().encode

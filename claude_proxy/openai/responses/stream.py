@@ -56,6 +56,7 @@ from claude_proxy.openai.responses.toolbox import Toolbox
 
 INCOMPLETE = {
     FinishReason.LENGTH: IncompleteDetails("max_output_tokens"),
+    FinishReason.CONTEXT_FULL: IncompleteDetails("max_output_tokens"),
     FinishReason.REFUSAL: IncompleteDetails("content_filter"),
 }
 Keep: TypeAlias = Callable[["ResponseStream"], bool]

@@ -14,9 +14,9 @@ from itertools import islice
 import msgspec
 
 from claude_proxy.conversation import Tool, ToolChoice
+from claude_proxy.dialect.body import decode_part
 from claude_proxy.errors import InvalidRequest
 from claude_proxy.openai import functions
-from claude_proxy.openai.body import decode_part
 from claude_proxy.openai.functions import FunctionTool, by_mode, named
 from claude_proxy.openai.responses import freeform
 
