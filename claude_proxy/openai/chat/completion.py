@@ -28,38 +28,7 @@ from claude_proxy.conversation import (
 )
 from claude_proxy.dialect.frames import frame
 from claude_proxy.errors import ProxyError, openai_body
-
-FINISH = {
-    FinishReason.STOP: "stop",
-    FinishReason.LENGTH: "length",
-    FinishReason.CONTEXT_FULL: "length",
-    FinishReason.TOOL_CALLS: "tool_calls",
-    FinishReason.REFUSAL: "content_filter",
-}
-DONE = b"data: [DONE]\n\n"
-
-
-class PromptDetails(msgspec.Struct):
-    cached_tokens: int
-    cache_write_tokens: int
-    audio_tokens: int = 0
-
-
-class CompletionDetails(msgspec.Struct):
-    reasoning_tokens: int
-    audio_tokens: int = 0
-    accepted_prediction_tokens: int = 0
-    rejected_prediction_tokens: int = 0
-
-
-class Usage(msgspec.Struct):
-    """``prompt_tokens`` counts cached ones too, as OpenAI does."""
-
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-    prompt_tokens_details: PromptDetails
-    completion_tokens_details: CompletionDetails
+from claude_proxy.openai.ending import DONE, FINISH, Usage, to_usage
 
 
 class FunctionDelta(msgspec.Struct):
@@ -145,16 +114,6 @@ _encode = msgspec.json.Encoder().encode
 
 def new_id() -> str:
     return f"chatcmpl-{secrets.token_hex(16)}"
-
-
-def to_usage(usage: neutral.Usage) -> Usage:
-    return Usage(
-        prompt_tokens=usage.prompt,
-        completion_tokens=usage.output,
-        total_tokens=usage.prompt + usage.output,
-        prompt_tokens_details=PromptDetails(usage.cache_read, usage.cache_write),
-        completion_tokens_details=CompletionDetails(usage.reasoning),
-    )
 
 
 def finish_reason(finished: Finished, *, functions: bool) -> str:

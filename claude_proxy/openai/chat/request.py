@@ -6,7 +6,7 @@ Unknown fields are skipped: clients send extras of other vendors.
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
@@ -34,16 +34,10 @@ from claude_proxy.openai.chat.tools import (
     to_tools,
 )
 from claude_proxy.openai.functions import MOST_TOOLS, FunctionTool
+from claude_proxy.openai.options import Penalty, Stop, StreamOptions, Tokens, stop_sequences
 
 # What the errors of a conversation name, as this API calls it.
 PARAMS = {"schema": "response_format.json_schema.schema"}
-
-Penalty: TypeAlias = Annotated[float, Meta(ge=-2, le=2)] | None
-Tokens: TypeAlias = Annotated[int, Meta(ge=1)] | None
-
-
-class StreamOptions(msgspec.Struct):
-    include_usage: bool | None = None
 
 
 class ChatRequest(msgspec.Struct):
@@ -55,7 +49,7 @@ class ChatRequest(msgspec.Struct):
     stream_options: StreamOptions | None = None
     max_tokens: Tokens = None
     max_completion_tokens: Tokens = None
-    stop: str | Annotated[list[str], Meta(max_length=4)] | None = None
+    stop: Stop = None
     reasoning_effort: Effort | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
@@ -158,10 +152,3 @@ def offered(request: ChatRequest) -> tuple[ToolChoice, tuple[Tool, ...]]:
         return old_to_choice(request.function_call, functions), functions
     parallel = request.parallel_tool_calls is not False
     return to_choice(request.tool_choice, to_tools(request.tools or ()), parallel=parallel)
-
-
-def stop_sequences(stop: str | list[str] | None) -> tuple[str, ...]:
-    given = (stop,) if isinstance(stop, str) else tuple(stop or ())
-    if any(not sequence.strip() for sequence in given):
-        raise InvalidRequest("A stop sequence must hold more than white space", param="stop")
-    return given
