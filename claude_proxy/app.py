@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from claude_proxy import description, errors
 from claude_proxy.claude.pool import Pool
+from claude_proxy.completions import Completions
 from claude_proxy.conversation import fold
 from claude_proxy.current import Current
 from claude_proxy.errors import ProxyError
@@ -135,6 +136,7 @@ def build(
     """The whole ASGI application."""
     api = Api(current, pool, allowance)
     responses = Responses(current, pool, kept, allowance)
+    completions = Completions(current, pool, allowance)
     operations = Operations(current, pool, allowance, measures)
     table: dict[str, dict[str, Endpoint]] = {
         "/health": {"GET": operations.health},
@@ -145,6 +147,7 @@ def build(
         "/models": {"GET": api.list_models},
         "/models/{model:path}": {"GET": api.get_model},
         "/chat/completions": {"POST": api.chat_completions},
+        "/completions": {"POST": completions.create},
         "/responses": {"POST": responses.create},
         # Not response ids, as the path below would have it.
         "/responses/compact": {"POST": not_there},

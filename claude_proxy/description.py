@@ -18,6 +18,8 @@ from claude_proxy.errors import OpenAIError
 from claude_proxy.money.usage import Report
 from claude_proxy.openai.chat.completion import Chunk, Completion
 from claude_proxy.openai.chat.request import ChatRequest
+from claude_proxy.openai.completions.completion import TextCompletion
+from claude_proxy.openai.completions.request import CompletionRequest
 from claude_proxy.openai.functions import FunctionTool
 from claude_proxy.openai.models import Model, ModelList
 from claude_proxy.openai.responses.events import Event
@@ -100,6 +102,14 @@ def operations() -> dict[str, dict[str, Operation]]:
                 {JSON: Completion, EVENTS: Chunk},
                 OF_A_TURN,
                 body=ChatRequest,
+            )
+        },
+        "/completions": {
+            "POST": Operation(
+                "Completions; with `stream: true` as events, the last one `[DONE]`",
+                {JSON: TextCompletion, EVENTS: TextCompletion},
+                OF_A_TURN,
+                body=CompletionRequest,
             )
         },
         "/responses": {

@@ -160,6 +160,28 @@ RESPONSES: dict[str, Any] = {
     "store": False,
     "stream": True,
 }
+COMPLETION: dict[str, Any] = {
+    "model": "sonnet",
+    "prompt": ["Once upon a time"],
+    "suffix": "",
+    "echo": True,
+    "stream": True,
+    "stream_options": {"include_usage": True},
+    "max_tokens": 16,
+    "stop": ["x", "\n\n#"],
+    "temperature": 0.7,
+    "n": 1,
+    "best_of": 1,
+    "logprobs": None,
+    "logit_bias": {"50256": -100},
+    "user": "me",
+}
+# By path: a request that is fine, and the field that holds what is to be answered.
+SAMPLES = {
+    "/chat/completions": (CHAT, "messages"),
+    "/completions": (COMPLETION, "prompt"),
+    "/responses": (RESPONSES, "input"),
+}
 
 
 @dataclass
@@ -217,14 +239,23 @@ def sample(rng: random.Random) -> tuple[str, dict[str, Any]]:
 
     Most end with a blank message, which is found last and costs no process of the CLI.
     """
-    path, whole = rng.choice((("/chat/completions", CHAT), ("/responses", RESPONSES)))
-    needed = {"model", "messages", "input", "tools", "store"}
+    path = rng.choice([*SAMPLES])
+    whole, question = SAMPLES[path]
+    needed = {"model", "tools", "store", question}
     asked = copy.deepcopy(
         {name: value for name, value in whole.items() if name in needed or rng.random() < 0.5}
     )
     if rng.random() < BLANK:
-        asked["messages" if path == "/chat/completions" else "input"][-1]["content"] = " "
+        asked[question] = ended(question, asked[question][:-1])
     return path, asked
+
+
+def ended(question: str, given: Any) -> Any:
+    """With nothing to answer at its end."""
+    if question == "prompt":
+        return " "
+    last = {"role": "user", "content": " "}
+    return [*given, last] if isinstance(given, list) else [last]
 
 
 def places(value: Any, way: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -289,17 +320,14 @@ def anything(rng: random.Random, depth: int = 3) -> Any:
 
 def by_schema(rng: random.Random, description: dict[str, Any]) -> Request:
     """What the description lets a client send, and sometimes not."""
-    path = rng.choice(("/chat/completions", "/responses"))
+    path = rng.choice([*SAMPLES])
     content = description["paths"][path]["post"]["requestBody"]["content"]
     value = Instance(rng, description).of(content["application/json"]["schema"], 6)
     if rng.random() < 0.7:
         value["model"] = "sonnet"
     if rng.random() < BLANK:
-        blank = [{"role": "user", "content": " "}]
-        if path == "/chat/completions":
-            value["messages"] += blank
-        else:
-            value["input"] = blank if isinstance(value["input"], str) else value["input"] + blank
+        question = SAMPLES[path][1]
+        value[question] = ended(question, value[question])
     return post(rng, path, json.dumps(value).encode())
 
 
@@ -384,7 +412,7 @@ def damaged(rng: random.Random) -> Request:
             bad = body[:at] + bytes([rng.randrange(256)]) + body[at + 1 :]
             return post(rng, path, bad)  # it may still be fine
         case 6:
-            doubled = b'{"messages": 1, "input": {}, ' + body[1:]
+            doubled = b'{"messages": 1, "prompt": 1, "input": {}, ' + body[1:]
             return post(rng, path, doubled, statuses=frozenset({400}))
         case _:
             bad = b""

@@ -24,6 +24,7 @@ import h11
 import httpx
 import jsonschema
 import pytest
+from openai.types import Completion
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.responses import Response
 
@@ -155,9 +156,9 @@ class Judge:
     def _events(self, asked: Request, schema: Any, answer: httpx.Response) -> str | None:
         frames = answer.content.decode().removesuffix("\n\n").split("\n\n")
         data = [frame.partition("data: ")[2] for frame in frames if not frame.startswith(":")]
+        if asked.path.endswith("/completions") and data.pop() != "[DONE]":
+            return "no end"
         if asked.path == "/chat/completions":
-            if data.pop() != "[DONE]":
-                return "no end"
             for frame in data:
                 ChatCompletionChunk.model_validate_json(frame, strict=True)
         events = [json.loads(frame) for frame in data]
@@ -175,7 +176,11 @@ class Judge:
 
 def foreign(value: Any) -> str | None:
     """What OpenAI's own types do not know."""
-    kinds = {"chat.completion": ChatCompletion, "response": Response}
+    kinds = {
+        "chat.completion": ChatCompletion,
+        "text_completion": Completion,
+        "response": Response,
+    }
     kind = kinds.get(value.get("object")) if isinstance(value, dict) else None
     if kind is None or "deleted" in value:
         return None

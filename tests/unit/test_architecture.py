@@ -76,6 +76,7 @@ USERS = {
     "claude_proxy.daemon": {"claude_proxy.entry"},
     "claude_proxy.serving": {"claude_proxy.daemon"},
     "claude_proxy.app": {"claude_proxy.serving"},
+    "claude_proxy.completions": {"claude_proxy.app"},
     "claude_proxy.http.connection": {"claude_proxy.http.server"},
     "claude_proxy.http.parser": {"claude_proxy.http.connection"},
     "claude_proxy.http.lingering": {"claude_proxy.http.connection"},
@@ -84,12 +85,14 @@ USERS = {
     "claude_proxy.outlet": {"claude_proxy.log"},
     "claude_proxy.streaming": {
         *("claude_proxy.app", "claude_proxy.responses", "claude_proxy.operations"),
+        "claude_proxy.completions",
     },
     "claude_proxy.metrics": {"claude_proxy.operations"},
     "claude_proxy.description": {"claude_proxy.app"},
     "claude_proxy.operations": {"claude_proxy.app", "claude_proxy.description"},
     "claude_proxy.openai": {
         *("claude_proxy.app", "claude_proxy.responses", "claude_proxy.description"),
+        "claude_proxy.completions",
     },
     "claude_proxy.anthropic": {"claude_proxy.app"},
     "claude_proxy.simulator": set(),
@@ -100,6 +103,7 @@ USERS = {
         *("claude_proxy.serving", "claude_proxy.supervision", "claude_proxy.reload"),
         *("claude_proxy.operations", "claude_proxy.money.usage", "claude_proxy.metrics"),
         *("claude_proxy.money.limit_headers", "claude_proxy.commands.claude_code"),
+        "claude_proxy.completions",
     },
 }
 

@@ -1,0 +1,1 @@
+"""The older API of completions: a prompt in, text out."""
