@@ -23,7 +23,7 @@ from claude_proxy.http.exchange import Front, error_response, exchange_of
 from claude_proxy.kept import Kept
 from claude_proxy.measures import Measures
 from claude_proxy.money.allowance import Allowance, admit
-from claude_proxy.openai import models
+from claude_proxy.openai import absent, models
 from claude_proxy.openai.chat import completion
 from claude_proxy.openai.chat import request as chat
 from claude_proxy.operations import Operations
@@ -90,12 +90,15 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
         allowed = headers.get("Allow", "")
         message = f"{request.method} is not possible here; allowed: {allowed}"
         return error_response(errors.MethodNotAllowed(message, headers=headers))
+    if family := absent.family(request.url.path):
+        exchange_of(request).route = f"/{family}"
     return error_response(unknown_url(request))
 
 
 def unknown_url(request: Request) -> errors.NotFound:
-    path = request.url.path[:200]
-    return errors.NotFound(f"There is no {request.method} {path} here", code="unknown_url")
+    path = request.url.path
+    message = f"There is no {request.method} {path[:200]} here. {absent.explained(path)}"
+    return errors.NotFound(message, code="unknown_url")
 
 
 async def not_there(request: Request) -> Response:

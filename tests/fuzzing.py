@@ -498,6 +498,8 @@ TARGETS = (
         b"/%zz",
         b"/v1/chat/completions/",
         b"/v1/conversations",
+        b"/v1/images/generations",
+        b"/audio/speech",
         b"/" + b"a" * 9_000,
     ),
     *(b"*", b"http://other/v1/models", b"/v1/chat%2fcompletions%00", b"/v1/Models"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from openai import BadRequestError, OpenAI
+from openai import BadRequestError, NotFoundError, OpenAI
 
 from tests.lab import KEY, sse, system_upstream, text_block, turns_upstream
 
@@ -87,3 +87,18 @@ def test_what_cannot_be_had_is_refused_and_named(client, more, param):
     with pytest.raises(BadRequestError) as caught:
         client.completions.create(model="sonnet", **more)
     assert caught.value.param == param
+
+
+def test_the_client_hears_what_there_is_instead_of_what_there_is_not(client, daemon):
+    with pytest.raises(
+        NotFoundError, match=r"embeddings: another server.*/v1/completions"
+    ) as caught:
+        client.embeddings.create(model="text-embedding-3-small", input="x")
+    assert (caught.value.code, caught.value.type) == ("unknown_url", "invalid_request_error")
+    id_ = caught.value.response.headers["x-request-id"]
+    done = daemon.log.wait_for("request.done", request_id=id_)
+    assert (done["route"], done["status"]) == ("/embeddings", 404)
+    for method, path in (("PATCH", "/audio/speech"), ("DELETE", "/v1/files/file-1")):
+        answer = daemon.client.request(method, path)
+        assert answer.status_code == 404
+        assert "GET /v1/openapi.json" in answer.json()["error"]["message"]
