@@ -13,15 +13,18 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from claude_proxy import description, errors
+from claude_proxy.anthropic import models as anthropic_models
 from claude_proxy.claude.pool import Pool
 from claude_proxy.completions import Completions
 from claude_proxy.conversation import fold
 from claude_proxy.current import Current
+from claude_proxy.dialect.body import decode_query
 from claude_proxy.errors import ProxyError
 from claude_proxy.http.body import read_body
 from claude_proxy.http.exchange import Front, error_response, exchange_of
 from claude_proxy.kept import Kept
 from claude_proxy.measures import Measures
+from claude_proxy.messages import Messages
 from claude_proxy.money.allowance import Allowance, admit
 from claude_proxy.openai import absent, models
 from claude_proxy.openai.chat import completion
@@ -44,14 +47,20 @@ class Api:
     async def describe(self, _: Request) -> Response:
         return json_response(description.document())
 
-    async def list_models(self, _: Request) -> Response:
+    async def list_models(self, request: Request) -> Response:
+        """In the dialect of whoever asks, as is one."""
         known = await self._pool.fresh_models()
+        if exchange_of(request).is_anthropics:
+            page = decode_query(request.query_params, anthropic_models.Page)
+            return json_response(anthropic_models.to_list(known.described(), page))
         return json_response(models.to_list(known.ids()))
 
     async def get_model(self, request: Request) -> Response:
         known = await self._pool.fresh_models()
-        name = request.path_params["model"]
-        return json_response(models.to_model(known.resolve(name)))
+        name = known.resolve(request.path_params["model"])
+        if exchange_of(request).is_anthropics:
+            return json_response(anthropic_models.to_model(known.describe(name)))
+        return json_response(models.to_model(name))
 
     async def chat_completions(self, request: Request) -> Response:
         exchange = exchange_of(request)
@@ -85,14 +94,15 @@ class Api:
 async def on_http_exception(request: Request, error: Exception) -> Response:
     """Starlette's own refusals: no such path, no such method."""
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
+    exchange = exchange_of(request)
     headers = dict(error.headers or {})
     if error.status_code == 405:
         allowed = headers.get("Allow", "")
         message = f"{request.method} is not possible here; allowed: {allowed}"
-        return error_response(errors.MethodNotAllowed(message, headers=headers))
+        return error_response(errors.MethodNotAllowed(message, headers=headers), exchange)
     if family := absent.family(request.url.path):
-        exchange_of(request).route = f"/{family}"
-    return error_response(unknown_url(request))
+        exchange.route = f"/{family}"
+    return error_response(unknown_url(request), exchange)
 
 
 def unknown_url(request: Request) -> errors.NotFound:
@@ -109,7 +119,7 @@ async def on_proxy_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ProxyError)  # noqa: S101 - registered for it
     exchange = exchange_of(request)
     exchange.fields["error"] = error.code or error.type
-    return error_response(error.named(exchange.params))
+    return error_response(error.named(exchange.params), exchange)
 
 
 async def on_disconnect(request: Request, _: Exception) -> Response:
@@ -117,9 +127,9 @@ async def on_disconnect(request: Request, _: Exception) -> Response:
     return Response(status_code=CLIENT_GONE)
 
 
-async def on_crash(_: Request, __: Exception) -> Response:
+async def on_crash(request: Request, _: Exception) -> Response:
     """Starlette raises the exception again after this answer; ``Front`` logs it."""
-    return error_response(ProxyError(errors.OUR_FAULT))
+    return error_response(ProxyError(errors.OUR_FAULT), exchange_of(request))
 
 
 def by_method(path: str, endpoints: Mapping[str, Endpoint]) -> Endpoint:
@@ -138,6 +148,7 @@ def build(
 ) -> ASGIApp:
     """The whole ASGI application."""
     api = Api(current, pool, allowance)
+    messages = Messages(current, pool, allowance)
     responses = Responses(current, pool, kept, allowance)
     completions = Completions(current, pool, allowance)
     operations = Operations(current, pool, allowance, measures)
@@ -151,6 +162,8 @@ def build(
         "/models/{model:path}": {"GET": api.get_model},
         "/chat/completions": {"POST": api.chat_completions},
         "/completions": {"POST": completions.create},
+        "/messages": {"POST": messages.create},
+        "/messages/count_tokens": {"POST": messages.count_tokens},
         "/responses": {"POST": responses.create},
         # Not response ids, as the path below would have it.
         "/responses/compact": {"POST": not_there},

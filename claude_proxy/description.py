@@ -14,7 +14,15 @@ from typing import Any, TypeAlias
 import msgspec
 
 from claude_proxy import __version__
-from claude_proxy.errors import OpenAIError
+from claude_proxy.anthropic.blocks import BLOCKS
+from claude_proxy.anthropic.events import Event as MessageEvent
+from claude_proxy.anthropic.events import Message
+from claude_proxy.anthropic.models import Model as AnthropicModel
+from claude_proxy.anthropic.models import ModelList as AnthropicModelList
+from claude_proxy.anthropic.request import CountRequest, MessagesRequest
+from claude_proxy.anthropic.tools import ToolHead
+from claude_proxy.errors import AnthropicError, OpenAIError
+from claude_proxy.messages import TokenCount
 from claude_proxy.money.usage import Report
 from claude_proxy.openai.chat.completion import Chunk, Completion
 from claude_proxy.openai.chat.request import ChatRequest
@@ -38,6 +46,7 @@ REF = "#/components/schemas/{name}"
 ERRORS = {
     400: "The request is wrong; `param` names the place",
     401: "The key is missing or wrong, or Claude Code is not logged in",
+    402: "What Anthropic has been paid for is used up",
     403: "The host or a page's origin is not allowed, or Anthropic does not permit it",
     404: "What is named in the request is not there",
     408: "The body did not arrive in time",
@@ -48,10 +57,13 @@ ERRORS = {
     502: "What Claude Code said cannot be read",
     503: "Overloaded, shutting down, or Claude Code cannot be started",
     504: "Claude Code was silent for too long",
+    529: "Overloaded, as Anthropic says it",
 }
+ANTHROPICS_OWN = (402, 529)
 OPEN = (403, 500, 503)
 ANYWHERE = (401, *OPEN)
-OF_A_TURN = tuple(ERRORS)
+OF_A_TURN = tuple(status for status in ERRORS if status not in ANTHROPICS_OWN)
+OF_A_TURN_THERE = tuple(ERRORS)
 # What the structs leave open, as another decoder reads it later.
 TOOLS = (FunctionTool, CustomTool, Namespace)
 
@@ -59,7 +71,7 @@ TOOLS = (FunctionTool, CustomTool, Namespace)
 @dataclass(frozen=True, slots=True)
 class Operation:
     """``answers``: media types and what each carries; of events, what each event carries.
-    ``unready``: what a 503 may be instead of an error.
+    ``unready``: what a 503 may be instead of an error; ``or_else``: what JSON may be instead.
     """
 
     summary: str
@@ -70,6 +82,8 @@ class Operation:
     lists: tuple[str, ...] = ()
     is_open: bool = False
     unready: type[msgspec.Struct] | None = None
+    is_anthropics: bool = False
+    or_else: type[msgspec.Struct] | None = None
 
 
 def operations() -> dict[str, dict[str, Operation]]:
@@ -92,9 +106,17 @@ def operations() -> dict[str, dict[str, Operation]]:
         "/metrics": {"GET": Operation("For Prometheus", {TEXT: str, OPENMETRICS: str})},
         "/usage": {"GET": Operation("What was used, and what is left", {JSON: Report})},
         "/openapi.json": {"GET": Operation("This description", {JSON: dict[str, Any]})},
-        "/models": {"GET": Operation("The models", {JSON: ModelList})},
+        "/models": {
+            "GET": Operation(
+                "The models; as Anthropic has them for whoever sends `anthropic-version`",
+                {JSON: ModelList},
+                or_else=AnthropicModelList,
+            )
+        },
         "/models/{model}": {
-            "GET": Operation("One model, by any of its names", {JSON: Model}, one_kept)
+            "GET": Operation(
+                "One model, by any of its names", {JSON: Model}, one_kept, or_else=AnthropicModel
+            )
         },
         "/chat/completions": {
             "POST": Operation(
@@ -110,6 +132,24 @@ def operations() -> dict[str, dict[str, Operation]]:
                 {JSON: TextCompletion, EVENTS: TextCompletion},
                 OF_A_TURN,
                 body=CompletionRequest,
+            )
+        },
+        "/messages": {
+            "POST": Operation(
+                "Anthropic's Messages API; with `stream: true` as events",
+                {JSON: Message, EVENTS: MessageEvent},
+                OF_A_TURN_THERE,
+                body=MessagesRequest,
+                is_anthropics=True,
+            )
+        },
+        "/messages/count_tokens": {
+            "POST": Operation(
+                "How many tokens a prompt is; it is not answered",
+                {JSON: TokenCount},
+                OF_A_TURN_THERE,
+                body=CountRequest,
+                is_anthropics=True,
             )
         },
         "/responses": {
@@ -192,9 +232,18 @@ def document() -> bytes:
 
 def types_of(every: Iterable[Operation]) -> list[Any]:
     """All types that are referred to, each once."""
-    found: list[Any] = [OpenAIError, *KINDS.values(), ItemReference, *TOOLS, ChoiceSpec]
+    found: list[Any] = [
+        OpenAIError,
+        AnthropicError,
+        *BLOCKS,
+        ToolHead,
+        *KINDS.values(),
+        ItemReference,
+        *TOOLS,
+        ChoiceSpec,
+    ]
     for one in every:
-        found += [*one.answers.values(), one.body, one.query, one.unready]
+        found += [*one.answers.values(), one.body, one.query, one.unready, one.or_else]
     return list({kind: None for kind in found if kind is not None})
 
 
@@ -210,8 +259,22 @@ def refine(components: Json, references: dict[Any, Json]) -> None:
         if form["type"] == "array":
             hosted = {"type": "object", "properties": {"type": {"type": "string"}}}
             form["items"] = {"anyOf": [*(references[kind] for kind in TOOLS), hosted]}
+    refine_anthropics(components, references)
     choice = [{"type": "string"}, {"type": "null"}, references[ChoiceSpec]]
     asked["tool_choice"] = {**asked["tool_choice"], "anyOf": choice}
+
+
+def refine_anthropics(components: Json, references: dict[Any, Json]) -> None:
+    """Blocks and tools, which are read by their type."""
+    blocks = [references[kind] for kind in BLOCKS]
+    for holder, field in (("WireMessage", "content"), ("ToolResultBlock", "content")):
+        for form in components[holder]["properties"][field]["anyOf"]:
+            if form.get("type") == "array":
+                form["items"] = {"anyOf": blocks}
+    for request in ("MessagesRequest", "CountRequest"):
+        for form in components[request]["properties"]["tools"]["anyOf"]:
+            if form.get("type") == "array":
+                form["items"] = references[ToolHead]
 
 
 def described(operation: Operation, references: dict[Any, Json]) -> Json:
@@ -229,7 +292,7 @@ def described(operation: Operation, references: dict[Any, Json]) -> Json:
 def responses(operation: Operation, references: dict[Any, Json]) -> Json:
     """By status; every one carries its request's id."""
     told: Json = {}
-    broken = references[OpenAIError]
+    broken = references[AnthropicError if operation.is_anthropics else OpenAIError]
     if operation.answers:
         content = {
             media_type: {
@@ -237,7 +300,7 @@ def responses(operation: Operation, references: dict[Any, Json]) -> Json:
                 "x-event-schema": {"anyOf": [references[kind], broken]},
             }
             if media_type == EVENTS
-            else {"schema": references[kind]}
+            else {"schema": either(kind, operation.or_else, references)}
             for media_type, kind in operation.answers.items()
         }
         told["200"] = {"description": "It worked", "content": content}
@@ -249,6 +312,10 @@ def responses(operation: Operation, references: dict[Any, Json]) -> Json:
         told[str(status)] = {"description": ERRORS[status], "content": content}
     identified = {"x-request-id": {"$ref": "#/components/headers/x-request-id"}}
     return {status: {**one, "headers": identified} for status, one in told.items()}
+
+
+def either(kind: Any, other: Any, references: dict[Any, Json]) -> Json:
+    return {"anyOf": [references[kind], references[other]]} if other else references[kind]
 
 
 def path_parameters(path: str) -> list[Json]:

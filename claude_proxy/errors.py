@@ -1,14 +1,15 @@
 """One exception tree for everything that a client can be told.
 
 A ``ProxyError`` knows its HTTP status, OpenAI's ``type`` and ``code``, the parameter at fault and
-after how many seconds a retry makes sense. Bodies: ``openai_body``.
+after how many seconds a retry makes sense. Bodies: ``openai_body``, ``anthropic_body``.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -249,3 +250,52 @@ def openai_body(error: ProxyError) -> bytes:
         detail.resets_at = math.ceil(error.resets_at)
         detail.resets_in_seconds = math.ceil(error.retry_after or 0)
     return msgspec.json.encode(OpenAIError(detail))
+
+
+class AnthropicErrorDetail(msgspec.Struct):
+    type: str
+    message: str
+
+
+class AnthropicError(msgspec.Struct):
+    error: AnthropicErrorDetail
+    request_id: str
+    type: Literal["error"] = "error"
+
+
+ANTHROPIC_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+
+
+def anthropic_status(error: ProxyError) -> int:
+    """Where that API has a status of its own for it."""
+    if isinstance(error, Overloaded):
+        return 529
+    if isinstance(error, InsufficientQuota) and error.retry_after is None:
+        return 402
+    return error.status
+
+
+def anthropic_body(error: ProxyError, request_id: str) -> bytes:
+    """``{"type": "error", "error": {type, message}, request_id}`` as JSON.
+
+    The parameter at fault has no field of its own: it stands before the message, as
+    ``messages.0.content``.
+    """
+    status = anthropic_status(error)
+    default = "invalid_request_error" if status < 500 else "api_error"
+    message = error.message
+    if error.param:
+        place = re.sub(r"\[(\d+)\]", r".\1", error.param)
+        message = f"{place}: {message.removeprefix(f'{error.param}: ')}"
+    detail = AnthropicErrorDetail(ANTHROPIC_TYPES.get(status, default), message)
+    return msgspec.json.encode(AnthropicError(detail, request_id))

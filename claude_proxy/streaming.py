@@ -25,14 +25,15 @@ from claude_proxy.money import limit_headers
 log = structlog.get_logger()
 
 EVENT_STREAM = "text/event-stream"
-KEEP_ALIVE = b": keep-alive\n\n"
 CLIENT_GONE = 499
 SEND_TIMEOUT = 120.0
 WATCH_INTERVAL = 0.25
 
 
 class Translator(Protocol):
-    """A dialect's stream: events in, SSE frames out."""
+    """A dialect's stream: events in, SSE frames out; ``keep_alive`` is one that says nothing."""
+
+    keep_alive: bytes
 
     def feed(self, event: Event) -> bytes: ...
 
@@ -70,7 +71,7 @@ class Outgoing:
                         await self._start(f"{EVENT_STREAM}; charset=utf-8")
                     if begun:
                         last = any(isinstance(event, Finished) for event in batch)
-                        await self._body(body or KEEP_ALIVE, more=not last)
+                        await self._body(body or translator.keep_alive, more=not last)
         except ClientDisconnect:
             raise
         except Exception as fault:

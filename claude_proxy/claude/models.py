@@ -7,7 +7,7 @@ stops nobody.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -51,7 +51,7 @@ class Models:
         self._default = default
         self._aliases = dict(aliases)
 
-    def update(self, listed: Iterable[ModelInfo]) -> None:
+    def update(self, listed: Sequence[ModelInfo]) -> None:
         families = list(ALWAYS)
         exact: list[str] = []
         for model in listed:
@@ -64,6 +64,9 @@ class Models:
             else:
                 exact += [value, model.resolved_model]
         self._families = tuple(dict.fromkeys(families))
+        self._shown = {model.resolved_model: model.display_name for model in listed}
+        self._shown |= {model.value: model.display_name for model in listed}
+        self._exact = {model.value.lower(): model.resolved_model for model in listed}
         ids = dict.fromkeys([*self._families, *filter(None, exact)])
         self._names = {name.lower(): name for name in ids}
 
@@ -71,6 +74,17 @@ class Models:
         """Everything that ``GET /v1/models`` names: families, exact ids, aliases without ``*``."""
         plain = [name for name in self._aliases if "*" not in name and name not in self._names]
         return [*self._names.values(), *plain]
+
+    def exact(self, name: str) -> str | None:
+        """The id of a model that ``ids`` names; None when the CLI has not told it."""
+        return self._exact.get(name.lower()) or (name if name in self._shown else None)
+
+    def describe(self, name: str) -> tuple[str, str]:
+        """The name itself, and the one that people read."""
+        return name, self._shown.get(name) or name
+
+    def described(self) -> list[tuple[str, str]]:
+        return [self.describe(name) for name in self.ids()]
 
     def resolve(self, name: str) -> str:
         """The name that the CLI takes for ``name``. Raises ModelNotFound."""

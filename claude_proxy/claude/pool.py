@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
-from enum import Enum
 from typing import Self
 
 import structlog
@@ -24,7 +23,7 @@ from claude_proxy.claude.process import ProcessEnded
 from claude_proxy.claude.prompt import Prompt
 from claude_proxy.claude.session import Session
 from claude_proxy.claude.spares import Arrival, Spares
-from claude_proxy.claude.tally import How, Stats, Tally
+from claude_proxy.claude.tally import How, Origin, Stats, Tally
 from claude_proxy.conversation import Conversation, Event
 from claude_proxy.errors import ProxyError, ShuttingDown
 from claude_proxy.money.used import Used
@@ -36,14 +35,6 @@ log = structlog.get_logger()
 TEND_INTERVAL = 5.0
 SETTLE_WAIT, REFILL_DELAY, BOOT_TIME = 3.0, 0.5, 0.3
 SPARE_BACKOFF = (1.0, 2.0, 5.0, 15.0, 60.0)
-
-
-class Origin(Enum):
-    """Where a turn's process comes from, the best first."""
-
-    CONTINUED = "continued"
-    SPARE = "spare"
-    STARTED = "started"
 
 
 class Turn:
@@ -227,6 +218,16 @@ class Pool:
         """
         return Turn(self, Prompt.of(conversation), client, may_begin)
 
+    async def count(self, conversation: Conversation, client: str = "") -> int:
+        """Tokens of the conversation, which nobody answers. Raises ProxyError."""
+        prompt = Prompt.of(conversation)
+        async with self._admission.slot(client):
+            session, _ = await self.take(prompt, Origin.SPARE)
+            try:
+                return await session.count(prompt)
+            finally:
+                self.retire(session)
+
     async def take(self, prompt: Prompt, best: Origin) -> tuple[Session, Origin]:
         """The process that lives in this conversation, else a spare, else one started now.
 
@@ -327,11 +328,8 @@ class Pool:
         except (ProxyError, ProcessEnded, TimeoutError, ValueError) as error:
             self._failures += 1
             self._started.set()
-            log.warning(
-                "claude.spare_failed",
-                reason=str(error) or "no answer",
-                stderr=session.stderr_tail if session else "",
-            )
+            said, reason = session.stderr_tail if session else "", str(error) or "no answer"
+            log.warning("claude.spare_failed", reason=reason, stderr=said)
             if session is not None:
                 await self.retire(session)
             return False

@@ -18,6 +18,7 @@ from claude_proxy.claude.answer import Answer, Report, Spent
 from claude_proxy.claude.channel import Channel
 from claude_proxy.claude.cli import ARGUMENTS, Cli
 from claude_proxy.claude.configuration import fixed_in_turn
+from claude_proxy.claude.counting import count
 from claude_proxy.claude.dialogue import AnyAnswer, Dialogue, HeldCall, Refused
 from claude_proxy.claude.history import Turn, answer_turn
 from claude_proxy.claude.models import ModelInfo, parse_list
@@ -123,6 +124,10 @@ class Session:
             if not rehearsal:
                 return self.models
         raise TimeoutError
+
+    async def count(self, prompt: Prompt) -> int:
+        """Tokens of the prompt; after that the process is of no other use. Raises ProxyError."""
+        return await count(self._channel, prompt)
 
     def stands_at(self, prompt: Prompt) -> bool:
         """Whether the prompt goes on from the answer that this process gives or has given."""

@@ -17,6 +17,14 @@ class Stats:
     living: int
 
 
+class Origin(Enum):
+    """Where a turn's process comes from, the best first."""
+
+    CONTINUED = "continued"
+    SPARE = "spare"
+    STARTED = "started"
+
+
 class How(Enum):
     """A turn went on in its conversation's living process, was replayed into another one, or was
     the first of its conversation.

@@ -6,6 +6,8 @@ as Python does, which knows three more; so these leave as escapes.
 
 from __future__ import annotations
 
+# A comment: it keeps a connection from being taken for dead.
+KEEP_ALIVE = b": keep-alive\n\n"
 # U+0085, U+2028, U+2029
 ESCAPES = {b"\xc2\x85": rb"\u0085", b"\xe2\x80\xa8": rb"\u2028", b"\xe2\x80\xa9": rb"\u2029"}
 

@@ -9,6 +9,7 @@ import msgspec
 from claude_proxy.dialect.body import json_object
 from claude_proxy.errors import InvalidRequest
 
+COMBINATIONS = ("anyOf", "oneOf", "allOf", "not")
 ANY_OBJECT = '{"type":"object"}'
 
 
@@ -24,3 +25,12 @@ def schema_object(raw: bytes, param: str) -> dict[str, Any]:
         return json_object(raw)
     except ValueError as error:
         raise InvalidRequest(f"The JSON Schema is unusable: {error}", param=param) from None
+
+
+def object_schema(raw: bytes, param: str) -> str:
+    """Of an answer, which must be an object. Raises InvalidRequest."""
+    schema = schema_object(raw, param)
+    kind = schema.get("type", None if any(word in schema for word in COMBINATIONS) else "object")
+    if kind != "object":
+        raise InvalidRequest("The root of the schema must be an object", param=param)
+    return typed(raw, schema)

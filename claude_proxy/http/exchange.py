@@ -26,6 +26,8 @@ from claude_proxy.errors import (
     PermissionDenied,
     ProxyError,
     ShuttingDown,
+    anthropic_body,
+    anthropic_status,
     openai_body,
 )
 from claude_proxy.http import gate
@@ -62,6 +64,8 @@ class Exchange:
         self.quiet = False
         # What the client's dialect calls the parameters that an error may name.
         self.params: Mapping[str, str] = {}
+        # Whether it is Anthropic's; else it is OpenAI's.
+        self.is_anthropics = False
 
     @property
     def client_name(self) -> str:
@@ -78,13 +82,22 @@ def exchange_of(request: Request) -> Exchange:
     return exchange
 
 
-def error_response(error: ProxyError) -> Response:
-    return Response(
-        openai_body(error),
-        status_code=error.status,
-        headers=error.headers(),
-        media_type="application/json",
-    )
+def error_response(error: ProxyError, exchange: Exchange) -> Response:
+    """In the dialect of the exchange."""
+    if exchange.is_anthropics:
+        body, status = anthropic_body(error, exchange.request_id), anthropic_status(error)
+    else:
+        body, status = openai_body(error), error.status
+    return Response(body, status, error.headers(), "application/json")
+
+
+def is_anthropics(path: str, headers: Headers) -> bool:
+    """``/models`` is in both dialects; every request of Anthropic's SDKs names a version."""
+    bare = path.removeprefix("/v1")
+    if bare == "/messages" or bare.startswith("/messages/"):
+        return True
+    is_models = bare == "/models" or bare.startswith("/models/")
+    return is_models and "anthropic-version" in headers
 
 
 class Front:
@@ -110,6 +123,7 @@ class Front:
         headers = Headers(scope=scope)
         exchange = Exchange(headers)
         exchange.quiet = scope["path"] in OPEN_PATHS
+        exchange.is_anthropics = is_anthropics(scope["path"], headers)
         scope["claude_proxy.exchange"] = exchange
 
         async def send_with_headers(message: Message) -> None:
@@ -117,8 +131,11 @@ class Front:
                 exchange.status = message["status"]
                 added = MutableHeaders(scope=message)
                 added["x-request-id"] = exchange.request_id
-                added["openai-processing-ms"] = str(round(exchange.milliseconds))
-                added["openai-version"] = OPENAI_VERSION
+                if exchange.is_anthropics:
+                    added["request-id"] = exchange.request_id
+                else:
+                    added["openai-processing-ms"] = str(round(exchange.milliseconds))
+                    added["openai-version"] = OPENAI_VERSION
                 added.update(exchange.headers)
             await send(message)
 
@@ -143,12 +160,12 @@ class Front:
             exchange.fields["error"] = error.code or error.type
             if isinstance(error, InvalidApiKey):
                 exchange.quiet = self._authentication.is_annoyed
-            await error_response(error)(scope, receive, send)
+            await error_response(error, exchange)(scope, receive, send)
         except asyncio.CancelledError:
             # uvicorn does this at its end to what could not be ended in time.
             exchange.fields["error"] = "cancelled"
             if exchange.status is None:
-                await error_response(ShuttingDown(NO_LONGER))(scope, receive, send)
+                await error_response(ShuttingDown(NO_LONGER), exchange)(scope, receive, send)
         except Exception:
             # The client has its answer, or a connection that uvicorn closes in mid-answer.
             log.exception("request.crashed")

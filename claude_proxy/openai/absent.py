@@ -4,7 +4,8 @@ from __future__ import annotations
 
 HERE = (
     "claude-proxy lets Claude Code answer: POST /v1/chat/completions, POST /v1/responses, "
-    "POST /v1/completions, with the models of GET /v1/models; GET /v1/openapi.json describes it all"
+    "POST /v1/completions, POST /v1/messages, with the models of GET /v1/models; "
+    "GET /v1/openapi.json describes it all"
 )
 # By the first word of a path; also of OpenAI's API as it once was, and of Mistral's (``fim``).
 GROUPS = {

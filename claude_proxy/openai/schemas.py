@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 
-from claude_proxy.dialect.schemas import ANY_OBJECT, schema_object, typed
+from claude_proxy.dialect.schemas import ANY_OBJECT, object_schema
 from claude_proxy.errors import InvalidRequest
-
-COMBINATIONS = ("anyOf", "oneOf", "allOf", "not")
 
 
 def plain_schema(kind: str, at: str) -> str | None:
@@ -32,9 +30,4 @@ def answer_schema(name: str, raw: bytes, at: str) -> str:
         )
     if raw == b"null":
         return ANY_OBJECT
-    param = f"{at}.schema"
-    schema = schema_object(raw, param)
-    kind = schema.get("type", None if any(word in schema for word in COMBINATIONS) else "object")
-    if kind != "object":
-        raise InvalidRequest("The root of the schema must be an object", param=param)
-    return typed(raw, schema)
+    return object_schema(raw, f"{at}.schema")

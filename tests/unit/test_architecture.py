@@ -40,6 +40,7 @@ ALLOWED = {
     },
     "claude_proxy.description": {
         *("claude_proxy", "claude_proxy.errors", "claude_proxy.openai"),
+        *("claude_proxy.anthropic", "claude_proxy.messages"),
         *("claude_proxy.operations", "claude_proxy.money.usage"),
     },
     "claude_proxy.dialect": {"claude_proxy.errors"},
@@ -77,6 +78,7 @@ USERS = {
     "claude_proxy.serving": {"claude_proxy.daemon"},
     "claude_proxy.app": {"claude_proxy.serving"},
     "claude_proxy.completions": {"claude_proxy.app"},
+    "claude_proxy.messages": {"claude_proxy.app", "claude_proxy.description"},
     "claude_proxy.http.connection": {"claude_proxy.http.server"},
     "claude_proxy.http.parser": {"claude_proxy.http.connection"},
     "claude_proxy.http.lingering": {"claude_proxy.http.connection"},
@@ -85,16 +87,18 @@ USERS = {
     "claude_proxy.outlet": {"claude_proxy.log"},
     "claude_proxy.streaming": {
         *("claude_proxy.app", "claude_proxy.responses", "claude_proxy.operations"),
-        "claude_proxy.completions",
+        *("claude_proxy.completions", "claude_proxy.messages"),
     },
     "claude_proxy.metrics": {"claude_proxy.operations"},
     "claude_proxy.description": {"claude_proxy.app"},
     "claude_proxy.operations": {"claude_proxy.app", "claude_proxy.description"},
     "claude_proxy.openai": {
         *("claude_proxy.app", "claude_proxy.responses", "claude_proxy.description"),
-        "claude_proxy.completions",
+        *("claude_proxy.completions", "claude_proxy.messages"),
     },
-    "claude_proxy.anthropic": {"claude_proxy.app"},
+    "claude_proxy.anthropic": {
+        *("claude_proxy.app", "claude_proxy.messages", "claude_proxy.description"),
+    },
     "claude_proxy.simulator": set(),
     "claude_proxy.commands": {"claude_proxy.entry"},
     "claude_proxy.claude": {
@@ -103,7 +107,7 @@ USERS = {
         *("claude_proxy.serving", "claude_proxy.supervision", "claude_proxy.reload"),
         *("claude_proxy.operations", "claude_proxy.money.usage", "claude_proxy.metrics"),
         *("claude_proxy.money.limit_headers", "claude_proxy.commands.claude_code"),
-        "claude_proxy.completions",
+        *("claude_proxy.completions", "claude_proxy.messages"),
     },
 }
 

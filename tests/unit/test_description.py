@@ -19,6 +19,7 @@ from claude_proxy.measures import Measures
 
 DOCUMENT = json.loads(document())
 SCHEMAS = DOCUMENT["components"]["schemas"]
+ANTHROPICS_OWN = {402, 529}
 METHODS = {"get", "post", "put", "patch", "delete"}
 
 
@@ -52,7 +53,12 @@ def test_every_route_is_described_and_nothing_else():
 def test_every_status_that_an_error_can_have_is_described():
     statuses = {kind.status for kind in vars(errors).values() if is_error(kind)}
     # Of methods that are no operations, and of what is no HTTP/1.1 in the first place.
-    assert statuses - {405, 414, 431, 501, 505} == set(ERRORS)
+    assert (statuses | ANTHROPICS_OWN) - {405, 414, 431, 501, 505} == set(ERRORS)
+    chat, messages = (
+        set(DOCUMENT["paths"][path]["post"]["responses"])
+        for path in ("/chat/completions", "/messages")
+    )
+    assert messages - chat == {str(status) for status in ANTHROPICS_OWN}
 
 
 def is_error(kind: Any) -> bool:
@@ -99,7 +105,8 @@ def test_every_operation_says_what_openapi_demands(path):
             if status != "200":
                 schema = answer["content"]["application/json"]["schema"]
                 told = schema["anyOf"][-1] if path == "/ready" and status == "503" else schema
-                assert told == {"$ref": "#/components/schemas/OpenAIError"}
+                broken = "AnthropicError" if path.startswith("/messages") else "OpenAIError"
+                assert told == {"$ref": f"#/components/schemas/{broken}"}
         assert ("401" in operation["responses"]) == (operation.get("security") != [])
 
 
@@ -123,6 +130,10 @@ HELLO = {"role": "user", "content": "hello"}
         ("CompletionRequest", {"prompt": ["x"], "n": 1, "logprobs": None}, True),
         ("CompletionRequest", {"prompt": []}, False),
         ("CompletionRequest", {"prompt": "x", "max_tokens": 0}, False),
+        ("MessagesRequest", {"model": "m", "max_tokens": 9, "messages": [HELLO]}, True),
+        ("MessagesRequest", {"model": "m", "messages": [HELLO]}, False),
+        ("CountRequest", {"model": "m", "messages": [HELLO]}, True),
+        ("CountRequest", {"model": "m", "messages": [{"role": "tool", "content": ""}]}, False),
         ("ResponsesRequest", {"input": "x"}, True),
         ("ResponsesRequest", {"input": [HELLO]}, True),
         ("ResponsesRequest", {"input": [{"type": "reasoning"}]}, True),

@@ -26,7 +26,7 @@ from claude_proxy.conversation import (
     TextDelta,
     ToolCallStarted,
 )
-from claude_proxy.dialect.frames import frame
+from claude_proxy.dialect.frames import KEEP_ALIVE, frame
 from claude_proxy.errors import ProxyError, openai_body
 from claude_proxy.openai.ending import DONE, FINISH, Usage, to_usage
 
@@ -142,6 +142,8 @@ def to_completion(answer: Answer, *, functions: bool = False) -> bytes:
 
 class ChunkStream:
     """``feed`` one event, get the SSE frames it makes; id, created and model never change."""
+
+    keep_alive = KEEP_ALIVE
 
     def __init__(self, *, include_usage: bool, functions: bool = False) -> None:
         self._id = new_id()

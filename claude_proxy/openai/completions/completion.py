@@ -14,7 +14,7 @@ from msgspec import UNSET, UnsetType
 
 from claude_proxy import conversation as neutral
 from claude_proxy.conversation import Answer, Event, Finished, FinishReason, Started, TextDelta
-from claude_proxy.dialect.frames import frame
+from claude_proxy.dialect.frames import KEEP_ALIVE, frame
 from claude_proxy.errors import ProxyError, openai_body
 from claude_proxy.openai import ending
 from claude_proxy.openai.ending import DONE, Usage, to_usage
@@ -58,6 +58,8 @@ def to_completion(answer: Answer, *, echo: str = "") -> bytes:
 
 class TextStream:
     """``feed`` one event, get the SSE frames it makes; id, created and model never change."""
+
+    keep_alive = KEEP_ALIVE
 
     def __init__(self, *, include_usage: bool, echo: str = "") -> None:
         self._id = new_id()

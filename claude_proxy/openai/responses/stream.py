@@ -26,6 +26,7 @@ from claude_proxy.conversation import (
     TextDelta,
     ToolCallStarted,
 )
+from claude_proxy.dialect.frames import KEEP_ALIVE
 from claude_proxy.errors import ProxyError
 from claude_proxy.openai.responses.events import (
     AnyOpenItem,
@@ -65,6 +66,8 @@ _encode = msgspec.json.Encoder().encode
 
 class ResponseStream:
     """``feed`` one event, get the SSE frames it makes; ``response`` is the answer so far."""
+
+    keep_alive = KEEP_ALIVE
 
     def __init__(
         self,
