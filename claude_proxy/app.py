@@ -1,4 +1,4 @@
-"""The routes. An endpoint reads a request, lets its dialect translate it, and sends the answer."""
+"""The routes, and what is told of a request that an endpoint refuses."""
 
 from __future__ import annotations
 
@@ -13,82 +13,27 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from claude_proxy import description, errors
-from claude_proxy.anthropic import models as anthropic_models
 from claude_proxy.claude.pool import Pool
-from claude_proxy.completions import Completions
-from claude_proxy.conversation import fold
 from claude_proxy.current import Current
-from claude_proxy.dialect.body import decode_query
+from claude_proxy.endpoints.chat import Chat
+from claude_proxy.endpoints.completions import Completions
+from claude_proxy.endpoints.messages import Messages
+from claude_proxy.endpoints.models import Models
+from claude_proxy.endpoints.operations import Operations
+from claude_proxy.endpoints.responses import Responses
 from claude_proxy.errors import ProxyError
-from claude_proxy.http.body import read_body
 from claude_proxy.http.exchange import Front, error_response, exchange_of
 from claude_proxy.kept import Kept
 from claude_proxy.measures import Measures
-from claude_proxy.messages import Messages
-from claude_proxy.money.allowance import Allowance, admit
-from claude_proxy.openai import absent, models
-from claude_proxy.openai.chat import completion
-from claude_proxy.openai.chat import request as chat
-from claude_proxy.operations import Operations
-from claude_proxy.responses import Responses
-from claude_proxy.streaming import CLIENT_GONE, Answering, Outgoing, json_response
+from claude_proxy.money.allowance import Allowance
+from claude_proxy.openai import absent
+from claude_proxy.streaming import CLIENT_GONE, json_response
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
-class Api:
-    """The endpoints and what they share."""
-
-    def __init__(self, current: Current, pool: Pool, allowance: Allowance) -> None:
-        self._current = current
-        self._pool = pool
-        self._allowance = allowance
-
-    async def describe(self, _: Request) -> Response:
-        return json_response(description.document())
-
-    async def list_models(self, request: Request) -> Response:
-        """In the dialect of whoever asks, as is one."""
-        known = await self._pool.fresh_models()
-        if exchange_of(request).is_anthropics:
-            page = decode_query(request.query_params, anthropic_models.Page)
-            return json_response(anthropic_models.to_list(known.described(), page))
-        return json_response(models.to_list(known.ids()))
-
-    async def get_model(self, request: Request) -> Response:
-        known = await self._pool.fresh_models()
-        name = known.resolve(request.path_params["model"])
-        if exchange_of(request).is_anthropics:
-            return json_response(anthropic_models.to_model(known.describe(name)))
-        return json_response(models.to_model(name))
-
-    async def chat_completions(self, request: Request) -> Response:
-        exchange = exchange_of(request)
-        exchange.params = chat.PARAMS
-        may_begin = admit(exchange, self._allowance)
-        body = await read_body(request, self._current.settings.max_body_size)
-        wanted = chat.decode(body)
-        sampling = self._current.settings.forward_sampling
-        model = self._pool.models.resolve(wanted.model or "")
-        exchange.fields |= {"model": model, "stream": bool(wanted.stream)}
-        conversation = chat.to_conversation(wanted, model, sampling=sampling)
-        turn = self._pool.turn(conversation, exchange.client_name, may_begin)
-        functions = bool(wanted.functions)
-        ignored = chat.ignored(body, sampling=sampling)
-
-        async def write(outgoing: Outgoing) -> None:
-            if wanted.stream:
-                options = wanted.stream_options
-                include_usage = bool(options and options.include_usage)
-                await outgoing.stream(
-                    completion.ChunkStream(include_usage=include_usage, functions=functions)
-                )
-            else:
-                await outgoing.whole(
-                    lambda events: completion.to_completion(fold(events), functions=functions)
-                )
-
-        return Answering(lambda send: Outgoing(self._pool, turn, exchange, send, ignored), write)
+async def describe(_: Request) -> Response:
+    return json_response(description.document())
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:
@@ -147,7 +92,8 @@ def build(
     current: Current, pool: Pool, kept: Kept, allowance: Allowance, measures: Measures
 ) -> ASGIApp:
     """The whole ASGI application."""
-    api = Api(current, pool, allowance)
+    models = Models(pool)
+    chat = Chat(current, pool, allowance)
     messages = Messages(current, pool, allowance)
     responses = Responses(current, pool, kept, allowance)
     completions = Completions(current, pool, allowance)
@@ -157,10 +103,10 @@ def build(
         "/ready": {"GET": operations.ready},
         "/metrics": {"GET": operations.metrics},
         "/usage": {"GET": operations.usage},
-        "/openapi.json": {"GET": api.describe},
-        "/models": {"GET": api.list_models},
-        "/models/{model:path}": {"GET": api.get_model},
-        "/chat/completions": {"POST": api.chat_completions},
+        "/openapi.json": {"GET": describe},
+        "/models": {"GET": models.list},
+        "/models/{model:path}": {"GET": models.get},
+        "/chat/completions": {"POST": chat.create},
         "/completions": {"POST": completions.create},
         "/messages": {"POST": messages.create},
         "/messages/count_tokens": {"POST": messages.count_tokens},

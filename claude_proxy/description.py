@@ -21,8 +21,9 @@ from claude_proxy.anthropic.models import Model as AnthropicModel
 from claude_proxy.anthropic.models import ModelList as AnthropicModelList
 from claude_proxy.anthropic.request import CountRequest, MessagesRequest
 from claude_proxy.anthropic.tools import ToolHead
+from claude_proxy.endpoints.messages import TokenCount
+from claude_proxy.endpoints.operations import Health, Readiness
 from claude_proxy.errors import AnthropicError, OpenAIError
-from claude_proxy.messages import TokenCount
 from claude_proxy.money.usage import Report
 from claude_proxy.openai.chat.completion import Chunk, Completion
 from claude_proxy.openai.chat.request import ChatRequest
@@ -36,7 +37,6 @@ from claude_proxy.openai.responses.listing import Deleted, ItemList, Page, Repla
 from claude_proxy.openai.responses.request import ResponsesRequest
 from claude_proxy.openai.responses.response import Response
 from claude_proxy.openai.responses.toolbox import ChoiceSpec, CustomTool, Namespace
-from claude_proxy.operations import Health, Readiness
 
 Json: TypeAlias = dict[str, Any]
 

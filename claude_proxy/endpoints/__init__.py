@@ -1,0 +1,1 @@
+"""The endpoints: each reads a request, lets its dialect translate it, and sends the answer."""
