@@ -45,7 +45,7 @@ def tell(snippets: Sequence[Snippet], environ: Mapping[str, str]) -> None:
             say()
         where = str(path_of(snippet.file, environ)) if snippet.file else snippet.where
         sign = "//" if snippet.language in own_files.SLASHES else "#"
-        say(f"{sign} {snippet.title}: {where}")
+        say(f"{sign} --- {snippet.title}: {where}")
         say(snippet.text.rstrip("\n"))
     if any(snippet.file for snippet in snippets) and sys.stdout.isatty():
         say(f"\n# --write writes the files: claude-proxy config {snippets[0].client} --write")
