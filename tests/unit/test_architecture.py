@@ -67,8 +67,10 @@ ALLOWED = {
         *("claude_proxy", "claude_proxy.settings", "claude_proxy.config_file"),
         *("claude_proxy.command_line", "claude_proxy.directories", "claude_proxy.api_key"),
         *("claude_proxy.listeners", "claude_proxy.money.spending", "claude_proxy.claude.cli"),
-        *("claude_proxy.small_file", "claude_proxy.clients"),
+        *("claude_proxy.small_file", "claude_proxy.clients", "claude_proxy.client_settings"),
+        *("claude_proxy.claude.context", "claude_proxy.claude.models"),
     },
+    "claude_proxy.client_settings": set(),
 }
 # What only these may import.
 USERS = {
@@ -99,6 +101,7 @@ USERS = {
         *("claude_proxy.serving", "claude_proxy.supervision", "claude_proxy.reload"),
         *("claude_proxy.money.usage", "claude_proxy.metrics"),
         *("claude_proxy.money.limit_headers", "claude_proxy.commands.claude_code"),
+        "claude_proxy.commands.service_endpoint",
     },
 }
 
