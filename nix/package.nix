@@ -13,7 +13,9 @@ python3Packages.buildPythonApplication {
       ../CHANGELOG.md
       ../LICENSE
       ../README.md
+      ../SECURITY.md
       ../claude_proxy
+      ../docs
       ../pyproject.toml
       ../systemd
       ../tests
