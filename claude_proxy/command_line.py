@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -33,8 +33,13 @@ COMMANDS = {
     "errors; starts nothing",
     "check": "look for what keeps it from working, and say how to mend it; ends with 1 when "
     "something is wrong",
+    "config": "print the settings that a client needs, ready to paste; without CLIENT, list the "
+    "clients",
 }
-DRY_RUN = frozenset({"install", "uninstall"})
+# What a command takes one of, and may do without.
+WORDS = {"config": "CLIENT"}
+DRY_RUN = frozenset({"install", "uninstall", "config"})
+WRITE = frozenset({"config"})
 # They are asked when something is wrong, so they work without the file that is.
 WITHOUT_FILE = frozenset({"status", "check"})
 
@@ -43,6 +48,7 @@ WITHOUT_FILE = frozenset({"status", "check"})
 class Invocation:
     """``flags``: those that were given, as they were given, for whoever has to repeat them.
     ``problem``: why the configuration file was left out, which only some commands do.
+    ``words``: what stands behind a command that takes something.
     """
 
     settings: Settings
@@ -50,6 +56,8 @@ class Invocation:
     dry_run: bool = False
     flags: tuple[str, ...] = ()
     problem: str | None = None
+    words: tuple[str, ...] = ()
+    write: bool = False
 
 
 class Parser(argparse.ArgumentParser):
@@ -66,6 +74,7 @@ def check_flags(argv: Sequence[str]) -> None:
         "--help",
         "--version",
         "--dry-run",
+        "--write",
         *(option.flag for option in OPTIONS.values()),
     ]
     known += [option.short for option in OPTIONS.values() if option.short]
@@ -100,14 +109,24 @@ def build_parser() -> argparse.ArgumentParser:
         "command",
         nargs="*",
         metavar="COMMAND",
-        help="; ".join(f"{name}: {text}" for name, text in COMMANDS.items()),
+        help="; ".join(f"{shown(name)}: {text}" for name, text in COMMANDS.items()),
     )
     commands.add_argument(
         "--dry-run",
         action="store_true",
-        help="with install and uninstall: say what would be done, and do nothing",
+        help="with install, uninstall and config --write: say what would be done, and do nothing",
+    )
+    commands.add_argument(
+        "--write",
+        action="store_true",
+        help="with config: write them where a file of their own is enough; no file of yours is "
+        "ever changed",
     )
     return parser
+
+
+def shown(command: str) -> str:
+    return f"{command} {WORDS[command]}" if command in WORDS else command
 
 
 def add_option(group: argparse._ArgumentGroup, option: Option) -> None:
@@ -153,10 +172,11 @@ def load(argv: Sequence[str], environ: Mapping[str, str]) -> Invocation:
     """Raises UsageError or ConfigurationError; --help exits 0."""
     check_flags(argv)
     given = vars(build_parser().parse_intermixed_args(argv))
-    command = command_of(given.pop("command", []))
-    dry_run = given.pop("dry_run", False)
-    if dry_run and command not in DRY_RUN:
-        raise UsageError("--dry-run: goes with install and uninstall only")
+    command, words = command_of(given.pop("command", []))
+    dry_run, write = given.pop("dry_run", False), given.pop("write", False)
+    for flag, asked, takers in (("--dry-run", dry_run, DRY_RUN), ("--write", write, WRITE)):
+        if asked and command not in takers:
+            raise UsageError(f"{flag}: goes with {listed(takers)} only")
     flags = {name: convert(name, raw, OPTIONS[name].flag) for name, raw in given.items()}
     variables = {
         name: convert(name, raw, OPTIONS[name].variable)
@@ -173,20 +193,28 @@ def load(argv: Sequence[str], environ: Mapping[str, str]) -> Invocation:
             raise
         problem = str(error)
     settings = Settings(**(weaker | stronger))
-    return Invocation(settings, command, dry_run, tuple(as_flags(given)), problem)
+    flags_given = tuple(as_flags(given))
+    return Invocation(settings, command, dry_run, flags_given, problem, words, write)
 
 
-def command_of(words: Sequence[str]) -> str:
-    """Raises UsageError."""
+def command_of(words: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """The command, and what stands behind one that takes something. Raises UsageError."""
     if not words:
-        return SERVE
+        return SERVE, ()
     first, *others = words
-    if first not in COMMANDS or others:
+    if first not in COMMANDS or len(others) > (first in WORDS):
         wrong = ascii((others or [first])[-1])[1:-1]
         near = difflib.get_close_matches(wrong, COMMANDS, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
+        if first in WORDS:
+            raise UsageError(f"{first} takes one {WORDS[first]}, and there is {wrong} too")
         raise UsageError(f"unknown command {wrong}{hint}")
-    return first
+    return first, tuple(others)
+
+
+def listed(names: Iterable[str]) -> str:
+    *others, last = sorted(names)
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def as_flags(given: Mapping[str, Any]) -> list[str]:

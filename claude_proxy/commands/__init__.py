@@ -1,4 +1,5 @@
-"""``claude-proxy key``, ``install``, ``uninstall``, ``status``, ``check``: all around a daemon.
+"""``claude-proxy key``, ``install``, ``uninstall``, ``status``, ``check``, ``config``: all around a
+daemon.
 
 None of them starts a daemon by itself or spends tokens, and none but ``key`` prints a key or a
 variable's value.
@@ -10,6 +11,7 @@ from collections.abc import Callable, Mapping
 
 from claude_proxy.command_line import Invocation
 from claude_proxy.commands.check import run as check
+from claude_proxy.commands.config import run as config
 from claude_proxy.commands.install import run as install
 from claude_proxy.commands.key import run as key
 from claude_proxy.commands.status import run as status
@@ -21,6 +23,7 @@ COMMANDS: dict[str, Callable[[Invocation, Mapping[str, str]], int]] = {
     "uninstall": uninstall,
     "status": status,
     "check": check,
+    "config": config,
 }
 
 

@@ -61,8 +61,9 @@ ALLOWED = {
         *("claude_proxy", "claude_proxy.settings", "claude_proxy.config_file"),
         *("claude_proxy.command_line", "claude_proxy.directories", "claude_proxy.api_key"),
         *("claude_proxy.listeners", "claude_proxy.money.spending", "claude_proxy.claude.cli"),
-        *("claude_proxy.small_file", "claude_proxy.clients"),
+        *("claude_proxy.small_file", "claude_proxy.clients", "claude_proxy.client_settings"),
     },
+    "claude_proxy.client_settings": set(),
 }
 # What only these may import.
 USERS = {

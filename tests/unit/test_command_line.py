@@ -132,3 +132,18 @@ def test_key_makes_a_key_once_and_prints_it_again(run):
 def test_key_complains_like_the_rest(run):
     assert complaint(run("key", PROXY_API_KEY="a b"), 78)
     assert complaint(run("key", "extra"), 2)
+
+
+def test_a_command_takes_its_own_words_and_no_others(run):
+    assert "did you mean config?" in complaint(run("confg"), 2)
+    assert complaint(run("config", "openai", "codex"), 2) == (
+        "config takes one CLIENT, and there is codex too"
+    )
+    assert "openai" in run("config").stdout.split()
+
+
+def test_a_flag_of_commands_is_refused_elsewhere(run):
+    assert complaint(run("status", "--write"), 2) == "--write: goes with config only"
+    assert complaint(run("key", "--dry-run"), 2) == (
+        "--dry-run: goes with config, install and uninstall only"
+    )
