@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import shlex
 
 import pytest
 
+from claude_proxy.command_line import COMMANDS, SERVE, load
 from claude_proxy.settings import GROUPS, shown_default
 from tests.documents import HOW, PAGES, ROOT, blocks
 
@@ -39,6 +41,13 @@ def test_every_block_says_how_a_test_runs_it(page):
 def test_the_marks_are_explained_at_one_place():
     text = (ROOT / "docs" / "development.md").read_text()
     assert re.findall(r"^\| `([a-z -]+)` \|", text, re.MULTILINE) == list(HOW)
+
+
+@pytest.mark.parametrize("page", [*PAGES, "CHANGELOG.md"])
+def test_a_command_within_a_sentence_is_one(page):
+    """What is shown with a value in capitals is taken with that as its value."""
+    for text in re.findall(r"`claude-proxy ([^`]+)`", (ROOT / page).read_text()):
+        assert load(shlex.split(text), {}).command in {SERVE, *COMMANDS}, text
 
 
 @pytest.mark.parametrize("page", PAGES)
