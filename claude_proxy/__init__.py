@@ -1,3 +1,3 @@
 """Your own Claude Code CLI as a local, OpenAI-compatible API."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

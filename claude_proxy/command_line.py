@@ -35,13 +35,49 @@ COMMANDS = {
     "something is wrong",
     "config": "print the settings that a client needs, ready to paste; without CLIENT, list the "
     "clients",
+    "man": "print the manual page, for `man -l -`",
+    "completions": "print what completes this command line in SHELL: bash, zsh or fish",
 }
 # What a command takes one of, and may do without.
-WORDS = {"config": "CLIENT"}
+WORDS = {"config": "CLIENT", "completions": "SHELL"}
 DRY_RUN = frozenset({"install", "uninstall", "config"})
 WRITE = frozenset({"config"})
 # They are asked when something is wrong, so they work without the file that is.
-WITHOUT_FILE = frozenset({"status", "check"})
+WITHOUT_FILE = frozenset({"status", "check", "man", "completions"})
+SUMMARY = "Your own Claude Code CLI as a local, OpenAI-compatible API."
+NOTES = (
+    "TIME is seconds, or a number with ms, s, min or h. A flag wins over its variable, and that "
+    "over the configuration file. Without a key one is made and kept; `claude-proxy key` prints it."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """A flag that is no setting and takes no value."""
+
+    flag: str
+    help: str
+    short: str | None = None
+
+    @property
+    def names(self) -> list[str]:
+        return [self.short, self.flag] if self.short else [self.flag]
+
+
+HELP = Plain("--help", "show this help and end", "-h")
+VERSION = Plain("--version", "show the version and end")
+OF_COMMANDS = (
+    Plain(
+        "--dry-run",
+        "with install, uninstall and config --write: say what would be done, and do nothing",
+    ),
+    Plain(
+        "--write",
+        "with config: write them where a file of their own is enough; no file of yours is ever "
+        "changed",
+    ),
+)
+PLAIN = (HELP, VERSION, *OF_COMMANDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +105,8 @@ class Parser(argparse.ArgumentParser):
 
 def check_flags(argv: Sequence[str]) -> None:
     """Names a misspelt flag, without the value that may stand behind it."""
-    known = [
-        "-h",
-        "--help",
-        "--version",
-        "--dry-run",
-        "--write",
-        *(option.flag for option in OPTIONS.values()),
-    ]
+    known = [name for plain in PLAIN for name in plain.names]
+    known += [option.flag for option in OPTIONS.values()]
     known += [option.short for option in OPTIONS.values() if option.short]
     for before, argument in zip(["", *argv], argv, strict=False):
         if before == "--api-key":
@@ -92,14 +122,15 @@ def build_parser() -> argparse.ArgumentParser:
     """The whole command line; unset flags are absent from the namespace."""
     parser = Parser(
         prog="claude-proxy",
-        description="Your own Claude Code CLI as a local, OpenAI-compatible API.",
-        epilog="TIME is seconds, or a number with ms, s, min or h. A flag wins over its variable, "
-        "and that over the configuration file. Without a key one is made and kept; "
-        "`claude-proxy key` prints it.",
+        description=SUMMARY,
+        epilog=NOTES,
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
+        add_help=False,
     )
-    parser.add_argument("--version", action="version", version=f"claude-proxy {__version__}")
+    parser.add_argument(*HELP.names, action="help", help=HELP.help)
+    version = f"claude-proxy {__version__}"
+    parser.add_argument(*VERSION.names, action="version", version=version, help=VERSION.help)
     for title, options in GROUPS.items():
         group = parser.add_argument_group(title)
         for option in options:
@@ -111,17 +142,8 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="COMMAND",
         help="; ".join(f"{shown(name)}: {text}" for name, text in COMMANDS.items()),
     )
-    commands.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="with install, uninstall and config --write: say what would be done, and do nothing",
-    )
-    commands.add_argument(
-        "--write",
-        action="store_true",
-        help="with config: write them where a file of their own is enough; no file of yours is "
-        "ever changed",
-    )
+    for plain in OF_COMMANDS:
+        commands.add_argument(*plain.names, action="store_true", help=plain.help)
     return parser
 
 

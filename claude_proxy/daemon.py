@@ -14,6 +14,7 @@ from typing import Self
 import structlog
 
 from claude_proxy import __version__, demo, listeners
+from claude_proxy import log as log_to
 from claude_proxy.claude import cli as cli_on_disk
 from claude_proxy.claude.cli import Cli
 from claude_proxy.claude.examined import examine
@@ -89,6 +90,8 @@ async def serve(start: Start) -> None:
 
 async def run(start: Start, stack: AsyncExitStack, signals: Signals) -> None:
     settings, environ = start.settings, start.environ
+    stack.callback(log_to.progress, "")
+    log_to.progress("claude-proxy: starting Claude Code ...")
     environment = await cli_environment(start, stack)
     cli = await examine(cli_on_disk.find(settings.claude, environ), environment, cache(environ))
     listening = start.passed or listeners.made(settings)
@@ -98,7 +101,7 @@ async def run(start: Start, stack: AsyncExitStack, signals: Signals) -> None:
     spent = stack.enter_context(counting(settings, environ))
     installation = Installation(cli, environment, runtime_directory(environ))
     pool = await stack.enter_async_context(Pool(installation, settings, spent.add))
-    await pool.underway()
+    await pool.spares.underway()
     kept = await stack.enter_async_context(keeping(settings, environ))
     # The other half of what there is to import, while the first process of the CLI starts.
     from claude_proxy.serving import Serving  # noqa: PLC0415

@@ -14,15 +14,11 @@ import structlog
 from claude_proxy import limits, listeners, log
 from claude_proxy.clients import Clients, load_clients
 from claude_proxy.command_line import SERVE, Invocation, load
+from claude_proxy.exit_codes import EX_CONFIG, EX_SOFTWARE, EX_UNAVAILABLE, EX_USAGE
 from claude_proxy.listeners import Listener, PortTaken
 from claude_proxy.notify import Notifier
 from claude_proxy.settings import ConfigurationError, Settings, UsageError
 from claude_proxy.start import Start
-
-EX_USAGE = 2
-EX_UNAVAILABLE = 69
-EX_SOFTWARE = 70
-EX_CONFIG = 78
 
 EXIT_CODES: dict[type[Exception], int] = {
     UsageError: EX_USAGE,
@@ -32,11 +28,7 @@ EXIT_CODES: dict[type[Exception], int] = {
 
 
 def enter(argv: Sequence[str]) -> int:
-    """Exit codes: 0, 2 (wrong flag or variable), 69 (port taken), 70 (a fault of ours),
-    78 (unusable configuration).
-
-    ``check`` ends with 1 when something is wrong, ``status`` with 3 when nothing runs.
-    """
+    """The exit code: ``exit_codes.MEANING`` has what each of them says."""
     notifier = Notifier(os.environ)
     passed: list[Listener] = []
     try:

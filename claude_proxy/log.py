@@ -108,17 +108,30 @@ def note(event: str, level: int, **fields: object) -> logging.LogRecord:
 class Handler(logging.Handler):
     """Each record to journald when there is one; what that does not take, to stderr."""
 
-    def __init__(self, stream: TextIO, to: Journal | None, *, marked: bool) -> None:
-        """``marked``: the stream's reader takes a leading ``<3>`` as the priority and strips it."""
+    def __init__(
+        self, stream: TextIO, to: Journal | None, *, marked: bool, overwrites: bool = False
+    ) -> None:
+        """``marked``: the stream's reader takes a leading ``<3>`` as the priority and strips it.
+        ``overwrites``: it is a terminal, on which a line can stand below all others.
+        """
         super().__init__()
         self._outlet = Outlet(lane_to(stream.fileno()), self._lost)
         self._encoding = stream.encoding
         self._journal = to
         self._marked = marked
+        self._overwrites = overwrites
+        self._below = ""
 
     def emit(self, record: logging.LogRecord) -> None:
         with suppress(Exception):  # no fault of the log's may end what is logged
             self._emit(record, self._rendered(record))
+
+    def progress(self, text: str) -> None:
+        """A line below all records, while it is not empty; on a terminal only."""
+        if self._overwrites:
+            with self._locked():
+                self._outlet.write(f"{blank(self._below)}{text}".encode())
+                self._below = text
 
     def push(self) -> None:
         """Tries once more what could not be written, without waiting."""
@@ -152,7 +165,8 @@ class Handler(logging.Handler):
 
     def _encoded(self, record: logging.LogRecord, line: str) -> bytes:
         mark = f"<{priority(record.levelno)}>" if self._marked else ""
-        return f"{mark}{line}\n".encode(self._encoding, "backslashreplace")
+        text = f"{blank(self._below)}{mark}{line}\n{self._below}"
+        return text.encode(self._encoding, "backslashreplace")
 
     def _lost(self, records: int) -> bytes:
         record = note("log.lost", logging.WARNING, records=records)
@@ -168,19 +182,34 @@ class Handler(logging.Handler):
             self.release()
 
 
+def blank(text: str) -> str:
+    """What takes a begun line away again, also where no escape sequence is understood."""
+    return f"\r{' ' * len(text)}\r" if text else ""
+
+
 def handler(log_format: str, stream: TextIO, environ: Mapping[str, str], socket: str) -> Handler:
     streams = journal.is_journal(stream.fileno(), environ)
     native = log_format == "journal" or (log_format == "auto" and streams)
-    return Handler(stream, Journal(socket) if native else None, marked=native and streams)
+    overwrites = wants_console(log_format, stream) and is_capable(stream, environ)
+    to = Journal(socket) if native else None
+    return Handler(stream, to, marked=native and streams, overwrites=overwrites)
 
 
 def wants_console(log_format: str, stream: TextIO) -> bool:
     return log_format == "console" or (log_format == "auto" and stream.isatty())
 
 
-def formatter(shared: list[Processor], stream: TextIO, *, console: bool) -> logging.Formatter:
+def is_capable(stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """Whether it is a terminal that can do more than show one line after the other."""
+    return stream.isatty() and environ.get("TERM") != "dumb"
+
+
+def formatter(
+    shared: list[Processor], stream: TextIO, environ: Mapping[str, str], *, console: bool
+) -> logging.Formatter:
+    colours = is_capable(stream, environ) and not environ.get("NO_COLOR")  # no-color.org
     rendering: list[Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=stream.isatty(), sort_keys=False)]
+        [structlog.dev.ConsoleRenderer(colors=colours, sort_keys=False)]
         if console
         else [
             structlog.processors.format_exc_info,
@@ -214,7 +243,7 @@ def configure(
     ]
     environ = os.environ if environ is None else environ
     new = handler(settings.log_format, stream, environ, journal_socket)
-    new.setFormatter(formatter(shared, stream, console=console))
+    new.setFormatter(formatter(shared, stream, environ, console=console))
     root = logging.getLogger()
     old, root.handlers[:] = root.handlers[:], [new]
     for one in old:
@@ -248,6 +277,13 @@ def push() -> None:
     for one in logging.getLogger().handlers:
         if isinstance(one, Handler):
             one.push()
+
+
+def progress(text: str) -> None:
+    """What is being waited for, as a line that goes away again; empty, it does."""
+    for one in logging.getLogger().handlers:
+        if isinstance(one, Handler):
+            one.progress(text)
 
 
 def last_words(reason: str, exit_code: int, environ: Mapping[str, str]) -> None:

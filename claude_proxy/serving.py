@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from claude_proxy import app
+from claude_proxy import log as log_to
 from claude_proxy.claude.pool import Pool
 from claude_proxy.current import Current
 from claude_proxy.http import descriptors
@@ -60,5 +61,14 @@ class Serving:
         async with (
             running(watch_login(self._pool, self.server), "login"),
             running(self._supervision.run(), "supervision"),
+            running(erase_progress(self._pool), "progress"),
         ):
             await self.server.serve_on(self._listening)
+
+
+async def erase_progress(pool: Pool) -> None:
+    """Whoever looks at a terminal sees until then that the first answer would take longer."""
+    try:
+        await pool.spares.warm()
+    finally:
+        log_to.progress("")

@@ -2,9 +2,12 @@
   lib,
   python3Packages,
 }:
+let
+  package = builtins.readFile ../claude_proxy/__init__.py;
+in
 python3Packages.buildPythonApplication {
   pname = "claude-proxy";
-  inherit ((lib.importTOML ../pyproject.toml).project) version;
+  version = builtins.head (builtins.match ''.*__version__ = "([^"]+)".*'' package);
   pyproject = true;
 
   src = lib.fileset.toSource {
@@ -13,13 +16,16 @@ python3Packages.buildPythonApplication {
       ../CHANGELOG.md
       ../LICENSE
       ../README.md
+      ../SECURITY.md
       ../claude_proxy
+      ../docs
       ../pyproject.toml
       ../systemd
       ../tests
     ];
   };
 
+  # The wheel brings the manual page and the completions along, as share/.
   build-system = [ python3Packages.hatchling ];
 
   dependencies = with python3Packages; [

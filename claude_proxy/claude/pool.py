@@ -127,7 +127,7 @@ class Pool:
         self._admission = Admission(
             settings.max_concurrency, settings.queue, settings.queue_timeout
         )
-        self._spares = Spares(self.installation, settings.spares, settings.spare_max_age)
+        self.spares = Spares(self.installation, settings.spares, settings.spare_max_age)
         self._living = Living(settings.max_sessions, settings.keep_alive)
         self._turns: set[Turn] = set()
         self._tasks = Tasks()
@@ -136,13 +136,7 @@ class Pool:
         self._refill: asyncio.TimerHandle | None = None
         self._closing: ProxyError | None = None
         self._failures = 0
-        self._started = asyncio.Event()
         self.silence = settings.timeout
-
-    async def underway(self) -> None:
-        """Returns when the first spare's process has been started, or could not be."""
-        if self._spares.missing:
-            await self._started.wait()
 
     def configure(self, settings: Settings) -> None:
         """Puts other limits, times, names and retries in force; turns that run are untouched."""
@@ -150,7 +144,7 @@ class Pool:
         self._admission.configure(settings.max_concurrency, settings.queue, settings.queue_timeout)
         self._living.configure(settings.max_sessions, settings.keep_alive)
         self.installation.retry(settings.retries)
-        self._spares.configure(settings.spares, settings.spare_max_age)
+        self.spares.configure(settings.spares, settings.spare_max_age)
         self.silence = settings.timeout
         self._changed.set()
 
@@ -163,7 +157,7 @@ class Pool:
         self.stop(ShuttingDown("claude-proxy is shutting down", retry_after=1))
         if self._refill is not None:
             self._refill.cancel()
-        for session in [*self._spares.clear(), *self._living.clear()]:
+        for session in [*self.spares.clear(), *self._living.clear()]:
             self.retire(session)
         if self._tending is not None:
             self._tending.cancel()
@@ -173,7 +167,7 @@ class Pool:
     @property
     def stats(self) -> Stats:
         return Stats(
-            self._admission.running, self._admission.waiting, len(self._spares), len(self._living)
+            self._admission.running, self._admission.waiting, len(self.spares), len(self._living)
         )
 
     @property
@@ -239,7 +233,7 @@ class Pool:
             await self._settled(prompt)
             if (session := self._living.take(prompt)) is not None:
                 return session, Origin.CONTINUED
-        if best is not Origin.STARTED and (session := await self._spares.take_soon()):
+        if best is not Origin.STARTED and (session := await self.spares.take_soon()):
             return session, Origin.SPARE
         return await self.installation.spawn(), Origin.STARTED
 
@@ -306,10 +300,10 @@ class Pool:
                     await self._changed.wait()
             self._changed.clear()
             await self.installation.follow_upgrade()
-            for session in [*self._living.outdated(), *self._spares.useless()]:
+            for session in [*self._living.outdated(), *self.spares.useless()]:
                 self.retire(session)
-            while self._spares.missing:
-                with self._spares.arriving() as arrival:
+            while self.spares.missing:
+                with self.spares.arriving() as arrival:
                     added = await self._add_spare(arrival)
                 if arrival.claimed.is_set():
                     break  # the next one starts when this one's answer flows
@@ -321,13 +315,13 @@ class Pool:
         session: Session | None = None
         try:
             session = await self.installation.spawn()
-            self._started.set()
+            self.spares.begun.set()
             # What a request waits for has no time for a rehearsal, and what boots takes no lines.
             if not await arrival.is_claimed(BOOT_TIME):
                 await self._catalogue.warm(session)
         except (ProxyError, ProcessEnded, TimeoutError, ValueError) as error:
             self._failures += 1
-            self._started.set()
+            self.spares.begun.set()
             said, reason = session.stderr_tail if session else "", str(error) or "no answer"
             log.warning("claude.spare_failed", reason=reason, stderr=said)
             if session is not None:
@@ -338,7 +332,7 @@ class Pool:
                 self.retire(session)
             raise
         self._failures = 0
-        self._spares.add(session)
+        self.spares.add(session)
         log.debug(
             "claude.spare_ready",
             pid=session.pid,

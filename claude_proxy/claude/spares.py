@@ -36,6 +36,9 @@ class Spares:
         self._installation = installation
         self._waiting: list[Session] = []
         self._arrival: Arrival | None = None
+        # Set by the first of all: its process has been started, or could not be; it is over.
+        self.begun = asyncio.Event()
+        self._settled = asyncio.Event()
         self.configure(wanted, max_age)
 
     def configure(self, wanted: int, max_age: float) -> None:
@@ -49,6 +52,16 @@ class Spares:
     def missing(self) -> bool:
         return len(self._waiting) < self._wanted
 
+    async def underway(self) -> None:
+        """Returns when the first one's process has been started, or could not be."""
+        if self.missing:
+            await self.begun.wait()
+
+    async def warm(self) -> None:
+        """Returns when the first one waits for a conversation, or could not be had."""
+        if self.missing:
+            await self._settled.wait()
+
     def add(self, session: Session) -> None:
         self._waiting.append(session)
 
@@ -61,6 +74,7 @@ class Spares:
         finally:
             self._arrival = None
             arrival.over.set()
+            self._settled.set()
 
     async def take_soon(self) -> Session | None:
         """Like ``take``, but of those who find none, the first waits for the one that starts.

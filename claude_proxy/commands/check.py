@@ -10,6 +10,7 @@ from claude_proxy.commands import seen
 from claude_proxy.commands.checks import account, clients, host, key, service
 from claude_proxy.commands.checks.finding import FAIL, Finding, Scene
 from claude_proxy.commands.external import say
+from claude_proxy.exit_codes import SOMETHING_WRONG, WELL
 
 CHECKS: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
     host.program_itself,
@@ -49,4 +50,4 @@ def run(asked: Invocation, environ: Mapping[str, str]) -> int:
         for finding in check(scene):
             levels.add(finding.level)
             say(finding.line())
-    return 1 if FAIL in levels else 0
+    return SOMETHING_WRONG if FAIL in levels else WELL

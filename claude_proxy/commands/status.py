@@ -11,11 +11,11 @@ from claude_proxy.commands.external import say
 from claude_proxy.commands.health import Health
 from claude_proxy.commands.seen import Seen
 from claude_proxy.directories import state_directory
+from claude_proxy.exit_codes import NOT_RUNNING, WELL
 from claude_proxy.listeners import Place
 from claude_proxy.money import spending
 from claude_proxy.settings import ConfigurationError, Settings
 
-NOT_RUNNING = 3  # as the Linux Standard Base has it for `status`
 ERRORS = 5
 WIDTH = 9
 
@@ -33,7 +33,7 @@ def run(asked: Invocation, environ: Mapping[str, str]) -> int:
     tell("spent", spent(environ))
     if now.manager is not None:
         tell_errors(environ)
-    return 0 if now.runs or now.listens or answered else NOT_RUNNING
+    return WELL if now.runs or now.listens or answered else NOT_RUNNING
 
 
 def tell(name: str, text: str) -> None:

@@ -1,4 +1,4 @@
-"""The README's table of options, as the module declares them.
+"""The table of options in docs/nix.md, as the module declares them.
 
 ``python -m tests.nix.table`` prints it.
 """

@@ -11,6 +11,7 @@ import tomllib
 
 import pytest
 
+from claude_proxy import __version__
 from tests.nix.evaluation import HERE, ROOT, WAIT, evaluate, needs_nix, needs_nixpkgs
 
 SYSTEMS = ["aarch64-linux", "x86_64-linux"]
@@ -55,7 +56,6 @@ def test_the_package_has_the_projects_version_and_dependencies():
           ]);
         in removeAttrs (import {ROOT}/nix/package.nix {{
           lib = {{
-            importTOML = path: builtins.fromTOML (builtins.readFile path);
             fileset = {{ toSource = given: map toString given.fileset; unions = files: files; }};
             licenses.mit = "MIT";
             platforms.linux = {json.dumps(SYSTEMS).replace(",", "")};
@@ -63,14 +63,14 @@ def test_the_package_has_the_projects_version_and_dependencies():
           python3Packages = names // {{ buildPythonApplication = given: given; }};
         }}) [ ]"""
     )
-    assert package["version"] == project["version"]
+    assert package["version"] == __version__
     names = [re.split(r"[^\w-]", each)[0] for each in project["dependencies"]]
     assert package["dependencies"] == names
     assert package["build-system"] == ["hatchling"]
     assert package["meta"]["mainProgram"] in project["scripts"]
     assert package["meta"]["description"] == project["description"]
     sources = {path.removeprefix(f"{ROOT}/") for path in package["src"]}
-    assert {"claude_proxy", "systemd", "tests", "pyproject.toml", "README.md"} <= sources
+    assert {"claude_proxy", "docs", "systemd", "tests", "pyproject.toml", "README.md"} <= sources
     assert all((ROOT / path).exists() for path in sources)
 
 

@@ -273,7 +273,7 @@ def test_it_is_for_linux(home):
 
 
 def test_the_options_are_those_that_any_nix_lists(sources):
-    """Which the README's table is made of."""
+    """Which the table in docs/nix.md is made of."""
     listed = evaluate(
         f"""let
           sources = {{ {sources} }};

@@ -138,5 +138,5 @@ def test_places_are_taken_by_both_or_by_none(place):
     assert given == taken("listen", place)
 
 
-def test_the_table_of_the_readme_is_true():
-    assert table() in (ROOT / "README.md").read_text(), f"the table should be:\n{table()}"
+def test_the_table_of_the_docs_is_true():
+    assert table() in (ROOT / "docs" / "nix.md").read_text(), f"the table should be:\n{table()}"

@@ -13,7 +13,7 @@ import pytest
 from tests.lab import wait_until
 from tests.systemd.service import HOME, KEY, NAME, ROOT, SOCKET, UNITS, ask, systemctl
 
-# What `systemd-analyze security` may say, at most; README has what is left open.
+# What `systemd-analyze security` may say, at most; docs/operations.md has what is left open.
 EXPOSURE = 2.0
 
 

@@ -68,7 +68,14 @@ ALLOWED = {
         *("claude_proxy.command_line", "claude_proxy.directories", "claude_proxy.api_key"),
         *("claude_proxy.listeners", "claude_proxy.money.spending", "claude_proxy.claude.cli"),
         *("claude_proxy.small_file", "claude_proxy.clients", "claude_proxy.client_settings"),
+        *("claude_proxy.exit_codes", "claude_proxy.manual", "claude_proxy.completions"),
         *("claude_proxy.claude.context", "claude_proxy.claude.models"),
+    },
+    "claude_proxy.exit_codes": set(),
+    "claude_proxy.completions": {"claude_proxy.command_line", "claude_proxy.settings"},
+    "claude_proxy.manual": {
+        *("claude_proxy", "claude_proxy.command_line", "claude_proxy.settings"),
+        "claude_proxy.exit_codes",
     },
     "claude_proxy.client_settings": set(),
 }
@@ -95,13 +102,15 @@ USERS = {
     "claude_proxy.anthropic": {"claude_proxy.endpoints", "claude_proxy.description"},
     "claude_proxy.simulator": set(),
     "claude_proxy.commands": {"claude_proxy.entry"},
+    "claude_proxy.manual": {"claude_proxy.commands.man"},
+    "claude_proxy.completions": {"claude_proxy.commands.completions"},
     "claude_proxy.claude": {
         *("claude_proxy.app", "claude_proxy.endpoints", "claude_proxy.streaming"),
         *("claude_proxy.daemon", "claude_proxy.demo", "claude_proxy.http.server"),
         *("claude_proxy.serving", "claude_proxy.supervision", "claude_proxy.reload"),
         *("claude_proxy.money.usage", "claude_proxy.metrics"),
         *("claude_proxy.money.limit_headers", "claude_proxy.commands.claude_code"),
-        "claude_proxy.commands.service_endpoint",
+        *("claude_proxy.commands.service_endpoint", "claude_proxy.commands.completions"),
     },
 }
 

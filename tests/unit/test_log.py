@@ -558,3 +558,32 @@ def test_threads_do_not_mix_their_lines(configured):
     for thread in threads:
         thread.join()
     assert len(records(stream)) == 800
+
+
+@pytest.mark.parametrize(
+    ("variables", "coloured"),
+    [
+        ({}, True),
+        ({"NO_COLOR": ""}, True),
+        ({"NO_COLOR": "1"}, False),
+        ({"TERM": "dumb"}, False),
+    ],
+)
+def test_a_terminal_is_coloured_unless_somebody_minds(variables, coloured):
+    ours, theirs = os.openpty()
+    with os.fdopen(theirs, "w") as stream, os.fdopen(ours, "rb", 0) as shown:
+        log.configure(Settings(), stream, {"TERM": "xterm", **variables})
+        structlog.get_logger("claude_proxy").info("daemon.listening")
+        log.flush()
+        line = shown.read(4_096).decode()
+        close_ours()
+    assert "daemon.listening" in line
+    assert ("\x1b[" in line) is coloured
+
+
+def test_what_is_no_terminal_is_not_coloured(configured):
+    stream = configured(log_format="console")
+    structlog.get_logger("claude_proxy").info("daemon.listening")
+    log.progress("waiting")
+    assert "\x1b" not in text(stream)
+    assert "waiting" not in text(stream)

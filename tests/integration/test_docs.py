@@ -1,0 +1,127 @@
+"""The blocks of README.md and docs/ that are run here: marks `demo` and `stand-ins`.
+
+The demo itself is started by the README's own first command.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tomllib
+
+import pytest
+
+from tests.documents import ROOT, Block, marked
+from tests.lab import WAIT, LogReader
+
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+# What would change the machine, or fetch something; it only says what it was asked.
+STAND_IN = """\
+#!/bin/sh
+echo "stand-in: ${0##*/} $*" >&2
+"""
+# `python3 -m venv DIRECTORY`, and nothing else.
+VENV = """\
+#!/bin/sh
+[ "$1 $2" = "-m venv" ] || exit 1
+mkdir -p "$3/bin"
+for name in pip claude-proxy python; do ln -s "{bin}/$name" "$3/bin/$name"; done
+"""
+# Runs the program that an installer would have fetched.
+RUNNER = """\
+#!/bin/sh
+while [ $# -gt 0 ]; do
+  [ "$1" = claude-proxy ] && exec "$@"
+  shift
+done
+"""
+STAND_INS = {
+    **dict.fromkeys(("pip", "pipx", "uv", "nix", "systemctl"), STAND_IN),
+    "python3": VENV,
+    "uvx": RUNNER,
+    "claude-proxy": f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m claude_proxy "$@"\n',
+    "python": f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} "$@"\n',
+}
+START = next(block for block in marked("stand-ins") if "--demo" in block.text)
+
+
+class Place:
+    """An empty home, where the commands find stand-ins first."""
+
+    def __init__(self, home) -> None:
+        self.home = home
+        self.url = ""
+        self.bin = home / "stand-ins"
+        self.bin.mkdir()
+        for name, text in STAND_INS.items():
+            (self.bin / name).write_text(text.replace("{bin}", str(self.bin)))
+            (self.bin / name).chmod(0o755)
+        path = f"{self.bin}:{os.environ['PATH']}"
+        self.environment = {"PATH": path, "HOME": str(home), "LANG": "C.UTF-8"}
+
+    def words(self, block: Block) -> list[str]:
+        text = block.text.replace("http://127.0.0.1:8080", self.url or "http://127.0.0.1:8080")
+        if block.language == "python":
+            return ["python", "-c", text]
+        return ["bash", "-euo", "pipefail", "-c", text]
+
+    def run(self, block: Block) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            self.words(block),
+            cwd=self.home,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=WAIT,
+            check=False,
+        )
+        assert done.returncode == 0, f"{block}: {done.stderr}"
+        return done
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    place = Place(tmp_path_factory.mktemp("home"))
+    process = subprocess.Popen(
+        place.words(START),
+        cwd=place.home,
+        env={**place.environment, "PORT": "0"},
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
+    )
+    log = LogReader(process.stderr)
+    try:
+        place.url = log.wait_for("daemon.listening")["address"]
+        yield place
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(WAIT)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        log.finish()
+
+
+@pytest.mark.parametrize("block", marked("demo"), ids=str)
+def test_it_works_beside_the_demo(demo, block):
+    for program in ("curl", "jq"):
+        if program in block.text and shutil.which(program) is None:
+            pytest.skip(f"needs {program}")
+    said = demo.run(block).stdout.strip()
+    assert said, "it says nothing"
+    if "curl" in block.text and '"stream":true' in block.text:
+        assert said.endswith("data: [DONE]")
+
+
+@pytest.mark.parametrize("block", [b for b in marked("stand-ins") if b != START], ids=str)
+def test_it_is_a_command_line(tmp_path, block):
+    place = Place(tmp_path)
+    place.run(block)
+    for extra in re.findall(r"(?:\.|claude-proxy)\[(\w+)\]", block.text):
+        assert extra in EXTRAS

@@ -1,0 +1,57 @@
+"""README.md and docs/: tables are the program's, each block says how it is run, no link is dead."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import pytest
+
+from claude_proxy.command_line import COMMANDS, SERVE, load
+from claude_proxy.settings import GROUPS, shown_default
+from tests.documents import HOW, PAGES, ROOT, blocks
+
+
+def settings_table() -> str:
+    rows = ["| flag | variable | default | what it sets |", "|---|---|---|---|"]
+    for option in (option for group in GROUPS.values() for option in group):
+        default = shown_default(option.name).removeprefix("; default ")
+        flags = f"`{option.short}`, `{option.flag}`" if option.short else f"`{option.flag}`"
+        shown = f"`{default}`" if default else ""
+        text = option.help.replace("|", "\\|")
+        rows.append(f"| {flags} | `{option.variable}` | {shown} | {text} |")
+    return "\n".join(rows) + "\n"
+
+
+def test_the_settings_table_is_true():
+    table = settings_table()
+    page = ROOT / "docs" / "settings.md"
+    assert table in page.read_text(), f"the table should be:\n{table}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_block_says_how_a_test_runs_it(page):
+    found = blocks(page)
+    assert len(found) * 2 == len(re.findall(r"^\s*```", (ROOT / page).read_text(), re.MULTILINE))
+    for block in found:
+        assert block.how in HOW, f"{page}:{block.line}: no mark of docs/development.md"
+        assert block.language in HOW[block.how], f"{page}:{block.line}: {block.language}"
+
+
+def test_the_marks_are_explained_at_one_place():
+    text = (ROOT / "docs" / "development.md").read_text()
+    assert re.findall(r"^\| `([a-z -]+)` \|", text, re.MULTILINE) == list(HOW)
+
+
+@pytest.mark.parametrize("page", [*PAGES, "CHANGELOG.md"])
+def test_a_command_within_a_sentence_is_one(page):
+    """What is shown with a value in capitals is taken with that as its value."""
+    for text in re.findall(r"`claude-proxy ([^`]+)`", (ROOT / page).read_text()):
+        assert load(shlex.split(text), {}).command in {SERVE, *COMMANDS}, text
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_between_pages_lead_somewhere(page):
+    text = (ROOT / page).read_text()
+    for target in re.findall(r"\]\(([^):#]+)\)", text):
+        assert (ROOT / page).parent.joinpath(target).exists(), target
