@@ -82,7 +82,7 @@ class Desk:
 
     def was_clean(self) -> None:
         """Every request since the beginning got its answer, and none was another's."""
-        assert wait_until(lambda: self.exchanges(), WAIT), "the client has asked for nothing"
+        assert wait_until(self.exchanges, WAIT), "the client has asked for nothing"
         wrong = [each for each in self.exchanges() if each["status"] != 200 or each["client_gone"]]
         assert wrong == []
         assert {each["finish_reason"] for each in self.exchanges()} == {"stop"}

@@ -46,5 +46,5 @@ complete -c claude-proxy -n 'not __fish_seen_subcommand_from key install uninsta
 complete -c claude-proxy -n 'not __fish_seen_subcommand_from key install uninstall status check config man completions' -a config -d 'print the settings that a client needs, ready to paste'
 complete -c claude-proxy -n 'not __fish_seen_subcommand_from key install uninstall status check config man completions' -a man -d 'print the manual page, for man -l -'
 complete -c claude-proxy -n 'not __fish_seen_subcommand_from key install uninstall status check config man completions' -a completions -d 'print what completes this command line in SHELL'
-complete -c claude-proxy -n '__fish_seen_subcommand_from config; and not __fish_seen_subcommand_from openai' -a 'openai'
+complete -c claude-proxy -n '__fish_seen_subcommand_from config; and not __fish_seen_subcommand_from openclaw cursor continue codex opencode cline zed aider llm litellm langchain open-webui openai openai-node anthropic anthropic-node pydantic-ai openai-agents vercel' -a 'openclaw cursor continue codex opencode cline zed aider llm litellm langchain open-webui openai openai-node anthropic anthropic-node pydantic-ai openai-agents vercel'
 complete -c claude-proxy -n '__fish_seen_subcommand_from completions; and not __fish_seen_subcommand_from bash zsh fish' -a 'bash zsh fish'
