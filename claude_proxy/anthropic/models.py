@@ -21,8 +21,12 @@ class Page(msgspec.Struct):
 
 
 class Model(msgspec.Struct):
+    """``max_input_tokens`` is the whole window, ``max_tokens`` the longest answer."""
+
     id: str
     display_name: str
+    max_input_tokens: int
+    max_tokens: int
     created_at: str = CREATED
     type: Literal["model"] = "model"
 
@@ -34,9 +38,9 @@ class ModelList(msgspec.Struct):
     last_id: str | None
 
 
-def to_list(names: Iterable[tuple[str, str]], page: Page) -> bytes:
-    """``names``: ids, each with the name that people read. An id that is not there cuts nothing."""
-    models = [Model(*name) for name in names]
+def to_list(described: Iterable[tuple[str, str, int, int]], page: Page) -> bytes:
+    """``described``: the first fields of ``Model``. An id that is not there cuts nothing."""
+    models = [Model(*one) for one in described]
     ids = [model.id for model in models]
     if page.after_id in ids:
         models = models[ids.index(page.after_id) + 1 :]
@@ -51,5 +55,5 @@ def to_list(names: Iterable[tuple[str, str]], page: Page) -> bytes:
     return msgspec.json.encode(ModelList(shown, has_more, first, last))
 
 
-def to_model(name: tuple[str, str]) -> bytes:
-    return msgspec.json.encode(Model(*name))
+def to_model(described: tuple[str, str, int, int]) -> bytes:
+    return msgspec.json.encode(Model(*described))

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from claude_proxy.claude.context import size_of
 from claude_proxy.errors import ModelNotFound
 
 LONGEST_NAME = 256
@@ -79,11 +80,13 @@ class Models:
         """The id of a model that ``ids`` names; None when the CLI has not told it."""
         return self._exact.get(name.lower()) or (name if name in self._shown else None)
 
-    def describe(self, name: str) -> tuple[str, str]:
-        """The name itself, and the one that people read."""
-        return name, self._shown.get(name) or name
+    def describe(self, name: str) -> tuple[str, str, int, int]:
+        """The name itself, and the one that people read; tokens that it takes, and gives."""
+        exact = self.exact(name) or name
+        size = size_of(exact)
+        return name, self._shown.get(name) or name, size.context, size.output
 
-    def described(self) -> list[tuple[str, str]]:
+    def described(self) -> list[tuple[str, str, int, int]]:
         return [self.describe(name) for name in self.ids()]
 
     def resolve(self, name: str) -> str:
