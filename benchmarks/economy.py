@@ -1,13 +1,14 @@
-"""What a long tool loop costs, by the simulator's model of the prompt cache, in five ways.
+"""What a long tool loop costs, by the simulator's model of the prompt cache, in six ways.
 
     python benchmarks/economy.py [--steps 20] [--json]
 
 An agent with a system prompt and tools of some 20,000 tokens makes 20 rounds of a tool call and its
 result, then answers with text. Every way has the same task and a simulator, so a cache, of its own:
 one conversation posted straight to the API, with marks behind the system prompt and at its end;
-claude-proxy as it is; claude-proxy replaying every turn; the whole history as one text for a fresh
-CLI each turn, as most programs do it (system prompt and tools, also as text, in --system-prompt, so
-that at least these are cached); and the first way's tokens without any cache.
+claude-proxy as it is; the same posts as those straight ones, but to claude-proxy; claude-proxy
+replaying every turn; the whole history as one text for a fresh CLI each turn, as most programs do
+it (system prompt and tools, also as text, in --system-prompt, so that at least these are cached);
+and the first way's tokens without any cache.
 
 The bill is what the answers say, and the simulator must have had exactly as many requests. Prices
 are those of Sonnet. Exit code 1 when an aim is missed: these are counts, the same each time.
@@ -36,11 +37,12 @@ UNCACHED, WRITTEN, READ, OUTPUT = 3.0, 3.75, 0.3, 15.0  # dollars per million to
 WAYS = {
     "ideal": "(a) one conversation, straight",
     "living": "(b) claude-proxy",
+    "messages": "(b') the same, POST /v1/messages",
     "replayed": "(c) claude-proxy --keep-alive 0",
     "flattened": "(d) history as text, fresh CLI",
     "uncached": "(e) (a) without a cache",
 }
-AIMS = {"living": 1.1, "replayed": 1.6}  # input cost as a multiple of (a)'s
+AIMS = {"living": 1.1, "messages": 1.1, "replayed": 1.6}  # input cost as a multiple of (a)'s
 SYSTEM_TOKENS, DESCRIPTION_TOKENS, RESULT_TOKENS = 8_000, 500, (200, 1_500)
 TOOLS = [f"{verb}_{noun}" for verb in ("read", "find", "edit", "move") for noun in "abcde"]
 CALLING = 'To call a tool, end with a line {"tool": NAME, "input": INPUT}.'
@@ -130,23 +132,36 @@ def function(name: str, text: Callable[[int], str]) -> Json:
 
 
 def ideal(laboratory: Lab, task: Task) -> list[Bill]:
+    with closing(laboratory.upstream()) as client:
+        return posted(client, task, MODEL["model"])
+
+
+def through_messages(laboratory: Lab, task: Task) -> list[Bill]:
+    with lab.daemon(laboratory) as daemon, closing(daemon.client()) as client:
+        bills = posted(client, task, lab.MODEL)
+    expect_processes(daemon, bills, living=True)
+    return bills
+
+
+def posted(client: lab.Client, task: Task, model: str) -> list[Bill]:
+    """To Anthropic's API, or what speaks like it, with marks that move."""
     names = {"name": "name", "description": "description", "parameters": "input_schema"}
     tools = [{names[key]: value for key, value in f.items()} for f in task.functions]
-    fixed = MODEL | {"system": [{"type": "text", "text": task.system} | MARK], "tools": tools}
+    system = [{"type": "text", "text": task.system} | MARK]
+    fixed = MODEL | {"model": model, "system": system, "tools": tools}
     messages: list[Json] = []
     bills = []
     call = None
-    with closing(laboratory.upstream()) as client:
-        for turn in task.turns:
-            block: Json = {"type": "text", "text": turn.text}
-            if call is not None:
-                block = {"type": "tool_result", "tool_use_id": call, "content": [block]}
-            last = {"role": "user", "content": [block | MARK]}
-            answer = post(client, "/v1/messages", fixed | {"messages": [*messages, last]})
-            said = {"role": "assistant", "content": answer["content"]}
-            messages += [{"role": "user", "content": [block]}, said]
-            call = answer["content"][-1].get("id")
-            bills.append(bill_of(answer["usage"]))
+    for turn in task.turns:
+        block: Json = {"type": "text", "text": turn.text}
+        if call is not None:
+            block = {"type": "tool_result", "tool_use_id": call, "content": [block]}
+        last = {"role": "user", "content": [block | MARK]}
+        answer = post(client, "/v1/messages", fixed | {"messages": [*messages, last]})
+        said = {"role": "assistant", "content": answer["content"]}
+        messages += [{"role": "user", "content": [block]}, said]
+        call = answer["content"][-1].get("id")
+        bills.append(bill_of(answer["usage"]))
     return bills
 
 
@@ -166,12 +181,16 @@ def proxied(laboratory: Lab, task: Task, *, living: bool) -> list[Bill]:
             messages.append(answer["choices"][0]["message"])
             call = next((call["id"] for call in messages[-1].get("tool_calls", ())), None)
             bills.append(bill_of_completion(answer["usage"]))
+    expect_processes(daemon, bills, living=living)
+    return bills
+
+
+def expect_processes(daemon: lab.Daemon, bills: list[Bill], *, living: bool) -> None:
     lines = daemon.log.read_text().splitlines()
     records = [json.loads(line) for line in lines if '"request.done"' in line]
     used = [record["process"] for record in records if "process" in record]
     if len(used) != len(bills) or any((one == "continued") != living for one in used[1:]):
         raise lab.Trouble(f"the turns' processes were {used}")
-    return bills
 
 
 def flattened(laboratory: Lab, task: Task) -> list[Bill]:
@@ -236,6 +255,7 @@ def measure_all(task: Task) -> dict[str, Bill]:
     ways: dict[str, Callable[[Lab, Task], list[Bill]]] = {
         "ideal": ideal,
         "living": partial(proxied, living=True),
+        "messages": through_messages,
         "replayed": partial(proxied, living=False),
         "flattened": flattened,
     }
