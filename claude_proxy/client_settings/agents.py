@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from claude_proxy.client_settings import key
 from claude_proxy.client_settings.snippet import (
     SHELL,
@@ -133,9 +135,10 @@ OpenAI API Key     what this prints: {key.line(endpoint)}
 Model ID           {endpoint.model}
 Model Configuration: {small} (Max Output Tokens), Supports Images
 """
-    words = f"cline auth -p openai-compatible -b {endpoint.openai} -m {endpoint.model}"
+    words = ["cline", "auth", "-p", "openai-compatible", "-b", endpoint.openai]
+    run = f'{shlex.join([*words, "-m", endpoint.model])} -k "{key.shell(endpoint)}"\n'
     return [
-        Snippet("cline", "Cline", SHELL, "sh", f'{words} -k "{key.shell(endpoint)}"\n'),
+        Snippet("cline", "Cline", SHELL, "sh", run),
         Snippet("cline", "Cline", "the extension's settings", "text", dialog),
     ]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from claude_proxy.client_settings import key, programs
 from claude_proxy.client_settings.snippet import (
     SHELL,
@@ -100,7 +102,7 @@ def llm(endpoint: Endpoint) -> list[Snippet]:
     file = File("~/.config/io.datasette.llm", "extra-openai-models.yaml", "LLM_USER_PATH")
     run = f"""\
 llm keys set claude-proxy --value "{key.shell(endpoint)}"
-llm -m claude-proxy/{endpoint.model} 'Hello!'
+llm -m {shlex.quote(f"claude-proxy/{endpoint.model}")} 'Hello!'
 """
     return [
         Snippet("llm", "llm", str(file), "yaml", text, file),
