@@ -32,6 +32,12 @@ class Desk:
         self.flags = ("--port", daemon.url.rpartition(":")[2], "--api-key-file", str(key_file))
         self.done = len(daemon.log.records("request.done"))
 
+    def note_on_key(self) -> None:
+        """From now on the key's file holds more, and no client may read it by itself."""
+        path = self.home / "key and note"
+        path.write_text(f"{KEY}\nfor the clients\n")
+        self.flags = (*self.flags[:2], "--api-key-file", str(path))
+
     def config(self, *argv: str) -> str:
         done = subprocess.run(
             [sys.executable, "-m", "claude_proxy", "config", *argv, *self.flags],

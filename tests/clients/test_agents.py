@@ -68,22 +68,25 @@ def test_openclaw(desk, installed):
     desk.was_clean()
 
 
-def test_litellms_gateway_file(desk, installed):
-    """By its router, which takes the same list; the gateway itself is a large installation."""
+def test_litellm(desk, installed):
+    """The program, and the gateway's file by the router, which takes the same list: the gateway
+    itself is a large installation.
+    """
     python = installed("litellm")
-    start = desk.printed("litellm")["in a shell, for its gateway"].strip()
+    printed = desk.printed("litellm")
     desk.config("litellm", "--write")
-    export, _, run = start.partition("\n")
-    path = run.rpartition(" ")[2]
-    (desk.work / "router.py").write_text(
+    export, run = printed["in a shell, for its gateway"].strip().splitlines()
+    (desk.work / "program.py").write_text(printed["your program"])
+    (desk.work / "both.py").write_text(
         f"""
-import yaml, litellm
-given = yaml.safe_load(open({path!r}))["model_list"]
-router = litellm.Router(model_list=given)
-answer = router.completion(model="opus", messages=[{{"role": "user", "content": {desk.prompt!r}}}])
+import runpy, yaml, litellm
+runpy.run_path("program.py")
+router = litellm.Router(yaml.safe_load(open({run.split()[-1]!r}))["model_list"])
+answer = router.completion("opus", [{{"role": "user", "content": {desk.prompt!r}}}])
 print(answer.choices[0].message.content)
 """
     )
-    said = desk.sh(f"{export}\n{python} router.py", LITELLM_LOCAL_MODEL_COST_MAP="True")
+    said = desk.sh(f"{export}\n{python} both.py", LITELLM_LOCAL_MODEL_COST_MAP="True")
+    assert "Hello!" in said
     assert desk.answer in said
     desk.was_clean()
