@@ -116,7 +116,6 @@ def open_webui(endpoint: Endpoint) -> list[Snippet]:
 # container the address is not this one, unless it runs with --network=host.
 export OPENAI_API_BASE_URL={quoted(endpoint.openai)}
 export OPENAI_API_KEY="{key.shell(endpoint)}"
-export ENABLE_OLLAMA_API=false
 open-webui serve
 """
     return [Snippet("open-webui", "Open WebUI", SHELL, "sh", text)]

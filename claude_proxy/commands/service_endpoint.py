@@ -38,13 +38,21 @@ def find(asked: Invocation, environ: Mapping[str, str]) -> Endpoint:
     settings = now.settings(home) or asked.settings
     where = places(asked.settings) if given & ADDRESS else now.places(settings)
     key = key_of(asked, environ)
-    return Endpoint(
+    endpoint = Endpoint(
         url_of(where),
         models(asked.settings.model if "--model" in given else settings.model, settings),
         file_of(key),
         command_of(key, asked, environ),
         str(directory),
     )
+    for path in (endpoint.key_file or "", *endpoint.key_command, endpoint.directory):
+        if not is_text(path):
+            raise ConfigurationError(f"no client can be told of {path!a}, which is not UTF-8")
+    return endpoint
+
+
+def is_text(path: str) -> bool:
+    return path.isascii() or path == path.encode(errors="replace").decode()
 
 
 def url_of(where: Sequence[Place]) -> str:

@@ -53,7 +53,7 @@ place() {
   [[ $(cat "$dir/$1/.installed" 2>/dev/null) != "$2" ]] || return 0
   local began=$SECONDS
   rm -rf "${dir:?}/$1"
-  if (set -e; "${@:3}") >"$dir/$1.log" 2>&1; then
+  if "${@:3}" >"$dir/$1.log" 2>&1; then
     printf '%s' "$2" >"$dir/$1/.installed"
     printf '%s: %s s\n' "$1" $((SECONDS - began))
   else
@@ -81,3 +81,4 @@ else
   printf 'NOT INSTALLED: all clients of npm: there is none\n'
 fi
 wait
+rm -rf "$dir/.cache"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 import tomllib
@@ -109,6 +110,19 @@ def test_a_key_that_is_in_no_file_stays_where_it_is(desk):
     desk.service.write_text("[Service]\nExecStart=/bin/true\nSetCredential=api-key:sk-unit\n")
     auth = provider(desk.say("config", "codex"))["auth"]
     assert auth["args"][-1] == "key"
+
+
+def test_a_key_of_the_unit_is_read_by_the_client_from_its_file(desk):
+    path = desk.home / "key"
+    path.write_text("sk-unit\n")
+    desk.serve("/bin/true")
+    desk.service.write_text("[Service]\nExecStart=/bin/true\nLoadCredential=api-key:%h/key\n")
+    assert provider(desk.say("config", "codex"))["auth"]["args"] == [str(path)]
+
+
+def test_a_path_that_is_no_text_is_an_error(desk):
+    home = desk.home / os.fsdecode(b"\xff")
+    assert "is not UTF-8" in desk.complaint("config", "codex", HOME=str(home))
 
 
 def test_a_key_that_cannot_be_read_is_an_error(desk):
