@@ -8,7 +8,6 @@ they count here as the CLI counts them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 LARGE = "[1m]"
@@ -47,14 +46,3 @@ def size_of(model: str) -> Size:
     bare = whole.removesuffix(LARGE)
     size = EARLIER.get(re.sub(r"-\d{8}$", "", bare), NOW)
     return Size(NOW.context, size.output) if bare != whole else size
-
-
-def sizes(names: Iterable[str]) -> dict[str, Size]:
-    """Of each name; a family has that of the first exact id of it among them, if there is one."""
-    known = list(names)
-    return {name: size_of(first_of(name, known)) for name in known}
-
-
-def first_of(family: str, names: Iterable[str]) -> str:
-    prefix = f"claude-{family.lower()}-"
-    return next((name for name in names if name.lower().startswith(prefix)), family)

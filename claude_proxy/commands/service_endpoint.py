@@ -7,7 +7,7 @@ from pathlib import Path
 
 from claude_proxy import small_file
 from claude_proxy.api_key import ApiKey
-from claude_proxy.claude.context import size_of, sizes
+from claude_proxy.claude.context import size_of
 from claude_proxy.claude.models import ALWAYS
 from claude_proxy.client_settings import Endpoint, Model
 from claude_proxy.command_line import Invocation
@@ -72,9 +72,9 @@ def url_of(where: Sequence[Place]) -> str:
 def models(default: str, settings: Settings) -> list[Model]:
     """Those that are always there, and the aliases without ``*``, by the sizes of what they are."""
     aliases = {name: of for name, of in settings.model_alias.items() if "*" not in name}
-    found = sizes(dict.fromkeys([default, *ALWAYS]))
-    found |= {name: found.get(of) or size_of(of) for name, of in aliases.items()}
-    return [Model(name, size.context, size.output) for name, size in found.items()]
+    exact = {name: name for name in (default, *ALWAYS)} | aliases
+    sizes = {name: size_of(of) for name, of in exact.items()}
+    return [Model(name, size.context, size.output) for name, size in sizes.items()]
 
 
 def file_of(key: ApiKey) -> str | None:
