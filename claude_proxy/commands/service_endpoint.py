@@ -56,7 +56,7 @@ def is_text(path: str) -> bool:
 
 
 def url_of(where: Sequence[Place]) -> str:
-    """Of the place that is nearest to a client on this machine."""
+    """Of the first place with a port, as a client on this machine reaches it."""
     open_ports = [place for place in where if place.path is None]
     if not open_ports:
         raise ConfigurationError(
