@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +18,12 @@ HOW = {
     "demo": {"sh", "python"},
     "stand-ins": {"sh"},
     "lab": {"sh", "console"},
+    "tree": {"sh"},
     "parse": {"nix"},
     "test command": {"sh"},
 }
 FENCED = re.compile(
-    r"(?:^<!-- (?:run: )?(?P<how>[a-z -]+) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$",
+    r"(?:^ *<!-- (?:run: )?(?P<how>[a-z -]+) -->\n)?^ *```(?P<language>\w*)\n(?P<text>.*?)^ *```$",
     re.MULTILINE | re.DOTALL,
 )
 
@@ -48,7 +50,7 @@ def blocks(page: str) -> list[Block]:
             text.count("\n", 0, found.start("language")) + 1,
             found["language"],
             found["how"],
-            found["text"],
+            textwrap.dedent(found["text"]),
         )
         for found in FENCED.finditer(text)
     ]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 import shlex
 
 import pytest
 
+from claude_proxy import __version__
 from claude_proxy.command_line import COMMANDS, SERVE, load
 from claude_proxy.settings import GROUPS, shown_default
 from tests.documents import HOW, PAGES, ROOT, blocks
@@ -55,3 +57,19 @@ def test_links_between_pages_lead_somewhere(page):
     text = (ROOT / page).read_text()
     for target in re.findall(r"\]\(([^):#]+)\)", text):
         assert (ROOT / page).parent.joinpath(target).exists(), target
+
+
+def test_the_changelog_has_this_version_above_all_others():
+    """In the form of Keep a Changelog; what is not released yet may stand before it."""
+    headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    released = [heading for heading in headings if heading != "[Unreleased]"]
+    assert headings in (released, ["[Unreleased]", *released])
+    found = [re.fullmatch(r"\[(\d+\.\d+\.\d+)\] - (\d{4}-\d\d-\d\d)", each) for each in released]
+    assert found[0][1] == __version__
+    days = [dt.date.fromisoformat(each[2]) for each in found]
+    assert days == sorted(days, reverse=True)
+
+
+def test_the_changelog_has_the_kinds_of_change_that_its_form_has():
+    kinds = re.findall(r"^### (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert set(kinds) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
