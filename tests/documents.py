@@ -59,3 +59,21 @@ def blocks(page: str) -> list[Block]:
 def marked(*how: str) -> list[Block]:
     """Those with one of these marks, of all pages."""
     return [block for page in PAGES for block in blocks(page) if block.how in how]
+
+
+def sentences(page: str) -> list[str]:
+    """What stands as code within a sentence."""
+    text = FENCED.sub("", (ROOT / page).read_text(encoding="utf-8"))
+    return re.findall(r"`([^`\n]+)`", text)
+
+
+def inline(program: str) -> list[str]:
+    """The command lines of that program, with words of their own, in the sentences of all pages."""
+    return sorted(
+        {
+            text
+            for page in [*PAGES, "CHANGELOG.md"]
+            for text in sentences(page)
+            if text.startswith(f"{program} ")
+        }
+    )

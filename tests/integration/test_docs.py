@@ -15,7 +15,8 @@ import tomllib
 
 import pytest
 
-from tests.documents import ROOT, Block, marked
+from claude_proxy.claude.cli import bundled_path
+from tests.documents import ROOT, Block, inline, marked
 from tests.lab import WAIT, LogReader
 
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
@@ -151,3 +152,19 @@ def test_it_changes_no_file_of_the_tree(tree, block):
     assert before.items() <= files().items()
     if "build" in block.text:
         assert len(list((tree.directory / "dist").iterdir())) == 2
+
+
+@pytest.mark.skipif(bundled_path() is None, reason="needs the CLI of the extra cli")
+def test_the_cli_has_the_commands_that_the_pages_name(tmp_path):
+    def helped(*words: str) -> str:
+        environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+        command = [bundled_path(), *words, "--help"]
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=True
+        ).stdout
+
+    whole, auth = helped(), helped("auth")
+    for line in inline("claude"):
+        name, *below = line.split()[1:]
+        assert re.search(rf"^ +{name}\b", whole, re.MULTILINE) or name in whole, line
+        assert all(re.search(rf"^ +{word}\b", auth, re.MULTILINE) for word in below), line
