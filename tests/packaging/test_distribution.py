@@ -17,6 +17,7 @@ import pytest
 
 from claude_proxy import __version__
 from tests.documents import ROOT
+from tests.unit.fake_cli import FAKE
 
 BUILD = "import sys; from hatchling import build; print(getattr(build, sys.argv[1])(sys.argv[2]))"
 TOP = f"claude_proxy-{__version__}"
@@ -149,4 +150,4 @@ def test_an_installed_wheel_finds_its_units_and_its_manual_page(place, wheel):
 
     assert run("--version") == f"claude-proxy {__version__}\n"
     assert run("man") == (target / "share" / "man" / "man1" / "claude-proxy.1").read_text()
-    assert "ListenStream=127.0.0.1:8080" in run("install", "--dry-run")
+    assert "ListenStream=127.0.0.1:8080" in run("install", "--dry-run", f"--claude={FAKE}")
