@@ -56,7 +56,10 @@ def load_api_key(settings: Settings, environ: Mapping[str, str]) -> ApiKey:
 
 def checked(value: str, name: str) -> str:
     if not re.fullmatch(r"[!-~]+", value):
-        raise ConfigurationError(f"{name} is empty or holds characters that no header can carry")
+        raise ConfigurationError(
+            f"{name} is empty or holds characters that no header can carry: take letters, digits "
+            "and signs of ASCII, without blanks"
+        )
     return value
 
 
@@ -65,7 +68,9 @@ def read_key(path: Path) -> ApiKey:
         text = small_file.read(path).decode()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise ConfigurationError(f"cannot read the key file {path}: {reason}") from None
+        raise ConfigurationError(
+            f"cannot read the key file {path}: {reason}; its first line is to be the key"
+        ) from None
     lines = text.splitlines()
     return ApiKey(checked(lines[0].strip() if lines else "", f"the key in {path}"), str(path))
 
@@ -98,7 +103,10 @@ def make_key(path: Path) -> None:
         with suppress(FileExistsError):  # another start was faster; its key counts
             os.link(draft, path)
     except OSError as error:
-        raise ConfigurationError(f"cannot keep a key in {path}: {error.strerror}") from None
+        raise ConfigurationError(
+            f"cannot keep a key in {path}: {error.strerror}; make that possible, or give a key "
+            "with --api-key-file"
+        ) from None
     finally:
         with suppress(OSError):
             draft.unlink()

@@ -114,7 +114,7 @@ def check_flags(argv: Sequence[str]) -> None:
         flag = argument.partition("=")[0] if argument.startswith("--") else argument[:2]
         if re.match(r"-[^\d]", flag) and flag not in known:
             near = difflib.get_close_matches(flag, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            hint = f"; did you mean {near[0]}?" if near else "; see claude-proxy --help"
             raise UsageError(f"unknown flag {ascii(flag)[1:-1]}{hint}")
 
 
@@ -171,7 +171,7 @@ def read_environment(environ: Mapping[str, str]) -> dict[str, str]:
             named = OPTIONS.get(variable.removeprefix("CLAUDE_PROXY_").lower())
             near = difflib.get_close_matches(variable, known, n=1)
             meant = named.variable if named else "".join(near)
-            hint = f"; did you mean {meant}?" if meant else ""
+            hint = f"; did you mean {meant}?" if meant else "; see claude-proxy --help"
             raise UsageError(f"unknown environment variable {ascii(variable)[1:-1]}{hint}")
     return {name: environ[variable] for variable, name in known.items() if environ.get(variable)}
 
@@ -227,7 +227,7 @@ def command_of(words: Sequence[str]) -> tuple[str, tuple[str, ...]]:
     if first not in COMMANDS or len(others) > (first in WORDS):
         wrong = ascii((others or [first])[-1])[1:-1]
         near = difflib.get_close_matches(wrong, COMMANDS, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = f"; did you mean {near[0]}?" if near else f"; there are {listed(COMMANDS)}"
         if first in WORDS:
             raise UsageError(f"{first} takes one {WORDS[first]}, and there is {wrong} too")
         raise UsageError(f"unknown command {wrong}{hint}")

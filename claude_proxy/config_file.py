@@ -57,7 +57,7 @@ def field_of(key: str, path: Path) -> str:
     name = known.get(key.replace("_", "-"))
     if name is None:
         near = difflib.get_close_matches(key, known, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = f"; did you mean {near[0]}?" if near else "; `claude-proxy man` has all of them"
         raise ConfigurationError(f"{path}: unknown setting {ascii(key)[1:-1]}{hint}")
     if name in ELSEWHERE:
         raise ConfigurationError(f"{path}: {ELSEWHERE[name]}")

@@ -79,7 +79,9 @@ class Kept:
             return read(self._store)
         except StoreUnusable as error:
             log.warning("store.unusable", reason=str(error))
-            raise ProxyError("The kept responses cannot be read or changed now") from None
+            raise ProxyError(
+                "The kept responses cannot be read or changed now; the log says why"
+            ) from None
 
 
 @asynccontextmanager

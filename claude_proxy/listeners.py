@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import re
@@ -185,6 +186,8 @@ def bound(place: Place) -> Listener:
         number = error.errno or 0
         reason = os.strerror(number) if number > 0 else str(error)
         hint = "--listen" if place.path else "--port, --host and --listen"
+        if number == errno.EADDRINUSE:
+            hint += ", or `claude-proxy status`: perhaps it runs already"
         if number < 0:  # of getaddrinfo, which create_server passes on as an error of its own
             reason = "this machine knows no such address"
             hint = "--host, --listen and the variable HOST"

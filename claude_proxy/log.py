@@ -128,7 +128,7 @@ class Handler(logging.Handler):
 
     def progress(self, text: str) -> None:
         """A line below all records, while it is not empty; on a terminal only."""
-        if self._overwrites:
+        if self._overwrites and text != self._below:
             with self._locked():
                 self._outlet.write(f"{blank(self._below)}{text}".encode())
                 self._below = text

@@ -137,5 +137,6 @@ async def watch_login(pool: Pool, server: Server) -> None:
             before = pool.installation.last_login.logged_in
             now = (await pool.installation.login()).logged_in
             if now is False and before is not False:
-                log.warning("claude.not_logged_in", note="run `claude` once as this user, log in")
+                how = f"as this user, type {pool.installation.cli.path} auth login"
+                log.warning("claude.not_logged_in", note=f"to log in: {how}")
         await asyncio.sleep(LOGIN_INTERVAL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +18,12 @@ HOW = {
     "demo": {"sh", "python"},
     "stand-ins": {"sh"},
     "lab": {"sh", "console"},
+    "tree": {"sh"},
     "parse": {"nix"},
     "test command": {"sh"},
 }
 FENCED = re.compile(
-    r"(?:^<!-- (?:run: )?(?P<how>[a-z -]+) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$",
+    r"(?:^ *<!-- (?:run: )?(?P<how>[a-z -]+) -->\n)?^ *```(?P<language>\w*)\n(?P<text>.*?)^ *```$",
     re.MULTILINE | re.DOTALL,
 )
 
@@ -48,7 +50,7 @@ def blocks(page: str) -> list[Block]:
             text.count("\n", 0, found.start("language")) + 1,
             found["language"],
             found["how"],
-            found["text"],
+            textwrap.dedent(found["text"]),
         )
         for found in FENCED.finditer(text)
     ]
@@ -57,3 +59,21 @@ def blocks(page: str) -> list[Block]:
 def marked(*how: str) -> list[Block]:
     """Those with one of these marks, of all pages."""
     return [block for page in PAGES for block in blocks(page) if block.how in how]
+
+
+def sentences(page: str) -> list[str]:
+    """What stands as code within a sentence."""
+    text = FENCED.sub("", (ROOT / page).read_text(encoding="utf-8"))
+    return re.findall(r"`([^`\n]+)`", text)
+
+
+def inline(program: str) -> list[str]:
+    """The command lines of that program, with words of their own, in the sentences of all pages."""
+    return sorted(
+        {
+            text
+            for page in [*PAGES, "CHANGELOG.md"]
+            for text in sentences(page)
+            if text.startswith(f"{program} ")
+        }
+    )

@@ -112,7 +112,9 @@ class Admission:
                 self._waiting.remove(client, waiter)
             if isinstance(error, TimeoutError):
                 raise Overloaded(
-                    f"No turn became free within {self._wait:g} seconds", retry_after=RETRY_SOON
+                    f"No turn became free within {self._wait:g} seconds (--queue-timeout); "
+                    "try again, or let more run at once with --max-concurrency",
+                    retry_after=RETRY_SOON,
                 ) from None
             raise
 
@@ -121,7 +123,8 @@ class Admission:
         if len(self._waiting) < self._queue:
             return
         full = RateLimited(
-            "Too many requests at the same time: all turns are running and the queue is full",
+            "Too many requests at the same time: all turns are running and the queue is full. "
+            "Try again, or raise --max-concurrency or --queue",
             retry_after=RETRY_SOON,
         )
         surplus = self._waiting.last_of_the_longest(client) if self._queue else None

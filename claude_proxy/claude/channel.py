@@ -59,7 +59,9 @@ class Channel:
         if batch is not None:
             self._heard_at = now
         elif now - self._heard_at >= silence:
-            raise UpstreamTimeout(f"Claude Code has been silent for {silence:g} seconds")
+            raise UpstreamTimeout(
+                f"Claude Code has been silent for {silence:g} seconds (--timeout)"
+            )
         return batch
 
     async def read(self, timeout: float) -> list[Line] | None:  # noqa: ASYNC109 - no error

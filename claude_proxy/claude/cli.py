@@ -153,7 +153,7 @@ def find(given: str | None, environ: Mapping[str, str]) -> Path:
         try:
             path = Path(given).expanduser()
         except (RuntimeError, ValueError):
-            raise ConfigurationError(f"there is no Claude Code CLI at {given}") from None
+            raise ConfigurationError(nothing_at(given)) from None
         if os.sep not in given and (on_path := shutil.which(given, path=environ.get("PATH"))):
             path = Path(on_path)
         return usable(path.absolute())
@@ -178,10 +178,14 @@ def bundled_path() -> Path | None:
 
 def usable(path: Path) -> Path:
     if not path.is_file():
-        raise ConfigurationError(f"there is no Claude Code CLI at {path}")
+        raise ConfigurationError(nothing_at(path))
     if not os.access(path, os.X_OK):
-        raise ConfigurationError(f"{path} is not executable")
+        raise ConfigurationError(f"{path} is not executable: chmod +x, or see --claude")
     return path
+
+
+def nothing_at(path: Path | str) -> str:
+    return f"there is no Claude Code CLI at {path}: name another with --claude, or none"
 
 
 class Output(asyncio.SubprocessProtocol):
@@ -239,17 +243,18 @@ async def examine(path: Path, environment: Mapping[str, str]) -> Cli:
         )
     except (OSError, TimeoutError) as error:
         reason = getattr(error, "strerror", None) or "no answer to --version"
-        raise ConfigurationError(f"{path} does not run: {reason}") from None
+        raise ConfigurationError(f"{path} does not run: {reason}; try it by hand") from None
     found = re.match(r"(\d+)\.(\d+)\.(\d+)", output.decode(errors="replace").strip())
     if code != 0 or found is None:
         raise ConfigurationError(
             f"{path} does not look like Claude Code: --version ended with exit code {code} "
-            "and no version"
+            "and no version; name another with --claude"
         )
     if not is_new_enough(found[0]):
         needed = ".".join(map(str, MINIMUM_VERSION))
         raise ConfigurationError(
-            f"{path} is Claude Code {found[0]}; {needed} or newer is needed: {WHY_MINIMUM}"
+            f"{path} is Claude Code {found[0]}; {needed} or newer is needed: {WHY_MINIMUM}. "
+            f"`{path} update` brings that, or whatever it was installed with"
         )
     return Cli(path, found[0])
 

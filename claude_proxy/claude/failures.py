@@ -18,7 +18,10 @@ from claude_proxy.errors import ProxyError
 
 DEFAULT_RETRY_AFTER = {429: 20.0, 503: errors.RETRY_SOON}
 LATEST = 2.0**53  # Unix time that every client's numbers can hold
-LOG_IN = "Claude Code is not logged in: run `claude` once as this user and log in."
+LOG_IN = (
+    "Claude Code is not logged in: type `claude auth login` as the user whose it is "
+    "(`claude-proxy check` says where `claude` is)."
+)
 
 BY_STATUS: dict[int, type[ProxyError]] = {
     400: errors.InvalidRequest,

@@ -63,7 +63,11 @@ def needs_node(path: Path) -> bool:
     return len(words) > 1 and words[0].endswith(b"/env") and words[-1] == NODE.encode()
 
 
-def describe(login: Login) -> str:
+def describe(login: Login, found: Cli | None = None) -> str:
     """With what to do about it."""
-    hint = ": run `claude` once as this user and log in" if login.logged_in is False else ""
-    return f"{login}{hint}"
+    return f"{login}: {how_to_log_in(found)}" if login.logged_in is False else str(login)
+
+
+def how_to_log_in(found: Cli | None) -> str:
+    """One that came with a package is on nobody's PATH, so it is named by its place."""
+    return f"as this user, type {found.path if found else 'claude'} auth login"

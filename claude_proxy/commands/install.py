@@ -175,6 +175,11 @@ def warnings(
         for path in files
         if program.hidden(path.absolute())
     ]
+    if program.is_cached(Path(command.program[0]), environ):
+        found.append(
+            f"{command.program[0]} goes when its cache is cleared; `uv tool install` or "
+            "`pipx install` put the program where it stays"
+        )
     if command.program[0].startswith(unit_files.NIX_STORE):
         found.append(
             f"{command.program[0]} goes with Nix's next garbage collection, unless a "

@@ -62,6 +62,14 @@ def steady(directory: Path) -> Path:
     return directory.resolve() if str(directory).startswith(PASSING) else directory
 
 
+def is_cached(path: Path, environ: Mapping[str, str]) -> bool:
+    """Whether it goes when a cache is cleared: `uvx` and `pipx run` keep programs in theirs."""
+    given = (environ.get(name) for name in ("XDG_CACHE_HOME", "UV_CACHE_DIR"))
+    caches = [Path(place).absolute() for place in given if place]
+    places = (path.absolute(), path.resolve())
+    return any(".cache" in place.parts or {*caches} & {*place.parents} for place in places)
+
+
 def hidden(path: Path) -> bool:
     """Whether a service with a /tmp of its own cannot see it."""
     places = (str(path), os.path.realpath(path))

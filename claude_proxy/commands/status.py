@@ -110,11 +110,11 @@ def tell_claude(
         if found is None or health.claude_version != found.version:
             tell("", f"the daemon runs version {health.claude_version}")
         standing = claude_code.Standing(health.logged_in, health.login)
-        tell("login", "simulated" if health.simulated else claude_code.describe(standing))
+        tell("login", "simulated" if health.simulated else claude_code.describe(standing, found))
     elif served is not None and served.demo:
         tell("login", "simulated")
     elif found is not None:
-        tell("login", claude_code.describe(claude_code.login(found, environ)))
+        tell("login", claude_code.describe(claude_code.login(found, environ), found))
 
 
 def spent(environ: Mapping[str, str]) -> str:

@@ -59,7 +59,7 @@ async def read_body(request: Request, limit: int) -> bytes:
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise errors.UnsupportedMediaType("The body must not be compressed")
     too_large = errors.RequestTooLarge(
-        f"The body is larger than {limit} bytes", headers={"connection": "close"}
+        f"The body is larger than {limit} bytes (--max-body-size)", headers={"connection": "close"}
     )
     declared = request.headers.get("content-length", "0")
     if declared.isdigit() and int(declared) > limit:

@@ -81,7 +81,9 @@ class Connections(ServerState):
 
 
 def full() -> Overloaded:
-    return Overloaded("There are too many connections", retry_after=RETRY_SOON)
+    return Overloaded(
+        "There are too many connections: close some, or try again", retry_after=RETRY_SOON
+    )
 
 
 class Connection(H11Protocol):

@@ -1,4 +1,4 @@
-"""The blocks of README.md and docs/ that are run here: marks `demo` and `stand-ins`.
+"""The blocks of README.md and docs/ that are run here: marks `demo`, `stand-ins` and `tree`.
 
 The demo itself is started by the README's own first command.
 """
@@ -15,7 +15,8 @@ import tomllib
 
 import pytest
 
-from tests.documents import ROOT, Block, marked
+from claude_proxy.claude.cli import bundled_path
+from tests.documents import ROOT, Block, inline, marked
 from tests.lab import WAIT, LogReader
 
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
@@ -44,7 +45,7 @@ STAND_INS = {
     "python3": VENV,
     "uvx": RUNNER,
     "claude-proxy": f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m claude_proxy "$@"\n',
-    "python": f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} "$@"\n',
+    "python": f'#!/bin/sh\nPYTHONDONTWRITEBYTECODE=1 exec {sys.executable} "$@"\n',
 }
 START = next(block for block in marked("stand-ins") if "--demo" in block.text)
 
@@ -53,7 +54,7 @@ class Place:
     """An empty home, where the commands find stand-ins first."""
 
     def __init__(self, home) -> None:
-        self.home = home
+        self.home = self.directory = home
         self.url = ""
         self.bin = home / "stand-ins"
         self.bin.mkdir()
@@ -72,7 +73,7 @@ class Place:
     def run(self, block: Block) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             self.words(block),
-            cwd=self.home,
+            cwd=self.directory,
             env=self.environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -108,11 +109,15 @@ def demo(tmp_path_factory):
         log.finish()
 
 
+def needed(block: Block) -> None:
+    for program in ("curl", "man"):
+        if re.search(rf"(^|\| ){program} ", block.text, re.MULTILINE) and not shutil.which(program):
+            pytest.skip(f"needs {program}")
+
+
 @pytest.mark.parametrize("block", marked("demo"), ids=str)
 def test_it_works_beside_the_demo(demo, block):
-    for program in ("curl", "jq"):
-        if program in block.text and shutil.which(program) is None:
-            pytest.skip(f"needs {program}")
+    needed(block)
     said = demo.run(block).stdout.strip()
     assert said, "it says nothing"
     if "curl" in block.text and '"stream":true' in block.text:
@@ -121,7 +126,45 @@ def test_it_works_beside_the_demo(demo, block):
 
 @pytest.mark.parametrize("block", [b for b in marked("stand-ins") if b != START], ids=str)
 def test_it_is_a_command_line(tmp_path, block):
-    place = Place(tmp_path)
-    place.run(block)
+    needed(block)
+    Place(tmp_path).run(block)
     for extra in re.findall(r"(?:\.|claude-proxy)\[(\w+)\]", block.text):
         assert extra in EXTRAS
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    place = Place(tmp_path_factory.mktemp("home"))
+    away = shutil.ignore_patterns(".*", "__pycache__", "dist", "result*")
+    shutil.copytree(ROOT, place.home / "tree", ignore=away)
+    place.directory = place.home / "tree"
+    return place
+
+
+@pytest.mark.parametrize("block", marked("tree"), ids=str)
+def test_it_changes_no_file_of_the_tree(tree, block):
+    def files() -> dict[str, bytes]:
+        found = [path for path in tree.directory.rglob("*") if path.is_file()]
+        return {str(path): path.read_bytes() for path in found if "__pycache__" not in path.parts}
+
+    before = files()
+    tree.run(block)
+    assert before.items() <= files().items()
+    if "build" in block.text:
+        assert len(list((tree.directory / "dist").iterdir())) == 2
+
+
+@pytest.mark.skipif(bundled_path() is None, reason="needs the CLI of the extra cli")
+def test_the_cli_has_the_commands_that_the_pages_name(tmp_path):
+    def helped(*words: str) -> str:
+        environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+        command = [bundled_path(), *words, "--help"]
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=True
+        ).stdout
+
+    whole, auth = helped(), helped("auth")
+    for line in inline("claude"):
+        name, *below = line.split()[1:]
+        assert re.search(rf"^ +{name}\b", whole, re.MULTILINE) or name in whole, line
+        assert all(re.search(rf"^ +{word}\b", auth, re.MULTILINE) for word in below), line

@@ -173,7 +173,7 @@ def test_an_early_failure_of_a_response_keeps_its_status(fake, how, status, stre
 
 
 def test_not_logged_in_says_what_to_do(fake):
-    assert "run `claude`" in error_of(fake.chat("login"))["message"]
+    assert "type `claude auth login`" in error_of(fake.chat("login"))["message"]
 
 
 @pytest.mark.parametrize("how", ["garbage", "unknown", "chatty"])

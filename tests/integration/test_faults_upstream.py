@@ -120,7 +120,9 @@ def test_an_upstream_that_stalls_is_given_up_and_told(start, simulator, tag):
             answer = future.result(60)
             error = error_of(daemon, answer, ask)
             assert error["code"] == "timeout"
-            assert error["message"] == f"Claude Code has been silent for {SILENCE} seconds"
+            assert (
+                error["message"] == f"Claude Code has been silent for {SILENCE} seconds (--timeout)"
+            )
             assert answer.status_code == (200 if ask == "chat" else 504)
             request = answer.headers["x-request-id"]
             daemon.log.wait_for("claude.failed", request_id=request, reason=error["message"])

@@ -422,7 +422,7 @@ def test_a_taken_port_is_said_and_is_exit_code_69(daemon, tmp_path):
     assert done.returncode == 69
     assert done.stderr.splitlines()[-1] == (
         f"claude-proxy: cannot listen on 127.0.0.1:{port}: Address already in use; "
-        "see --port, --host and --listen"
+        "see --port, --host and --listen, or `claude-proxy status`: perhaps it runs already"
     )
 
 

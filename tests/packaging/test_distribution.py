@@ -5,10 +5,11 @@ from __future__ import annotations
 import email
 import io
 import os
-import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
+import venv
 import zipfile
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 
 from claude_proxy import __version__
 from tests.documents import ROOT
+from tests.unit.fake_cli import FAKE
 
 BUILD = "import sys; from hatchling import build; print(getattr(build, sys.argv[1])(sys.argv[2]))"
 TOP = f"claude_proxy-{__version__}"
@@ -126,23 +128,19 @@ def contents(archive: Path) -> list[tuple[str, int]]:
 def test_an_installed_wheel_finds_its_units_and_its_manual_page(place, wheel):
     """In an environment of its own, without the tree; the dependencies are those of the tests."""
     target = place / "installed"
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
-    options = ["--no-compile", "--disable-pip-version-check", "--prefix", str(target)]
-    subprocess.run([*command, *options, str(wheel)], cwd=place, check=True)
-    packages = next(target.glob("lib/python*/site-packages"))
-    page = target / "share" / "man" / "man1" / "claude-proxy.1"
-    program = target / "bin" / "claude-proxy"
+    venv.create(target, symlinks=True)
+    pip = [sys.executable, "-m", "pip", "--python", target / "bin" / "python", "install", "-q"]
+    options = ["--no-deps", "--no-index", "--no-compile", "--disable-pip-version-check"]
+    subprocess.run([*pip, *options, wheel], cwd=place, check=True)
+    (packages,) = target.glob("lib/python*/site-packages")
+    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    environment = {"PATH": os.environ["PATH"], "HOME": str(place)}
 
     def run(*words: str) -> str:
         done = subprocess.run(
-            [program, *words],
+            [target / "bin" / "claude-proxy", *words],
             cwd=place,
-            env={
-                "PATH": os.environ["PATH"],
-                "HOME": str(place),
-                "PYTHONPATH": str(packages),
-                "PYTHONDONTWRITEBYTECODE": "1",
-            },
+            env=environment,
             capture_output=True,
             text=True,
             check=False,
@@ -151,6 +149,5 @@ def test_an_installed_wheel_finds_its_units_and_its_manual_page(place, wheel):
         return done.stdout
 
     assert run("--version") == f"claude-proxy {__version__}\n"
-    assert run("man") == page.read_text()
-    assert "ListenStream=127.0.0.1:8080" in run("install", "--dry-run")
-    shutil.rmtree(target)
+    assert run("man") == (target / "share" / "man" / "man1" / "claude-proxy.1").read_text()
+    assert "ListenStream=127.0.0.1:8080" in run("install", "--dry-run", f"--claude={FAKE}")

@@ -11,7 +11,7 @@ import sys
 import httpx
 import pytest
 
-from tests.documents import Block, marked
+from tests.documents import Block, inline, marked
 from tests.lab import wait_until
 from tests.systemd.service import (
     HOME,
@@ -135,6 +135,12 @@ def test_the_console_shows_what_it_says(lived, line, page):
     assert page
     for expected in page:
         assert any(is_like(expected, given) for given in said), "\n".join([expected, *said])
+
+
+@pytest.mark.parametrize("line", inline("systemctl") + inline("journalctl"))
+def test_what_stands_within_a_sentence_works(lived, line):
+    """In the order of the alphabet, in which none takes away what the next one needs."""
+    lived(line)
 
 
 def is_like(expected: str, given: str) -> bool:

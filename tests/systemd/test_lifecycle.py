@@ -307,7 +307,8 @@ def test_who_waits_for_a_start_that_fails_is_told_why(service, unix):
             refused = ask(client, "hello")
         assert refused.status_code == 503
         assert refused.json()["error"]["message"] == (
-            "claude-proxy cannot start: there is no Claude Code CLI at /nonexistent/claude"
+            "claude-proxy cannot start: there is no Claude Code CLI at /nonexistent/claude: "
+            "name another with --claude, or none"
         )
         assert refused.headers["x-should-retry"] == "false"
         service.wait_for_state("failed")

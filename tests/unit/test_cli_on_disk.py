@@ -67,7 +67,9 @@ def test_a_wrapper_around_what_hangs_is_given_up_and_leaves_nothing(
 
     async def work() -> None:
         async with asyncio.timeout(20):
-            with pytest.raises(ConfigurationError, match=r"does not run: no answer to --version$"):
+            with pytest.raises(
+                ConfigurationError, match=r"does not run: no answer to --version; try it by hand$"
+            ):
                 await examine(path, ENVIRONMENT)
         await until(lambda: not running(mark, str(path)))
 
@@ -133,7 +135,9 @@ def test_output_without_an_end_is_not_kept(tmp_path, monkeypatch):
     path = script(tmp_path / "claude", "exec yes")
 
     async def work() -> None:
-        with pytest.raises(ConfigurationError, match=r"does not run: no answer to --version$"):
+        with pytest.raises(
+            ConfigurationError, match=r"does not run: no answer to --version; try it by hand$"
+        ):
             await examine(path, ENVIRONMENT)
 
     monkeypatch.setattr(cli, "VERSION_TIMEOUT", 1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import socket
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from claude_proxy import __version__
+from claude_proxy.command_line import COMMANDS
 from claude_proxy.settings import OPTIONS
 
 COMMAND = [sys.executable, "-W", "error", "-m", "claude_proxy"]
@@ -140,6 +142,11 @@ def test_a_command_takes_its_own_words_and_no_others(run):
         "config takes one CLIENT, and there is codex too"
     )
     assert "openai" in run("config").stdout.split()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_is_a_module(name):
+    assert callable(importlib.import_module(f"claude_proxy.commands.{name}").run)
 
 
 def test_a_flag_of_commands_is_refused_elsewhere(run):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -215,6 +216,14 @@ def test_another_state_home_is_passed_on(desk):
 def test_what_a_private_tmp_hides_is_told(desk, tmp_path):
     said = desk.say("install")
     assert (f"{desk.bin}/claude lies where" in said) == str(tmp_path).startswith("/tmp/")
+
+
+def test_a_program_that_goes_with_a_cache_is_told(desk):
+    """As one that `uvx` runs."""
+    assert "put the program where it stays" not in desk.say("install", "--dry-run")
+    cache = str(Path(sys.executable).parent.parent)
+    said = desk.say("install", "--dry-run", UV_CACHE_DIR=cache)
+    assert f"warning: {sys.executable} goes when its cache is cleared" in said
 
 
 def test_a_unit_without_the_mark_is_never_overwritten(desk):

@@ -170,8 +170,8 @@ def test_a_wrong_value_is_named_with_file_and_key(config, name, literal):
     [
         ("modle = 'opus'", "unknown setting modle; did you mean model?"),
         ("max_concurency = 1", "unknown setting max_concurency; did you mean max-concurrency?"),
-        ("xyzzy = 1", "unknown setting xyzzy"),
-        ('"grüße\\n" = 1', "unknown setting gr\\xfc\\xdfe\\n"),
+        ("xyzzy = 1", "unknown setting xyzzy; `claude-proxy man` has all of them"),
+        ('"grüße\\n" = 1', "unknown setting gr\\xfc\\xdfe\\n; `claude-proxy man` has all of them"),
         ("[listening]\nport = 1", None),
         ("Port = 1", "unknown setting Port; did you mean port?"),
     ],
@@ -212,7 +212,9 @@ def test_what_is_no_small_file_is_told(tmp_path, monkeypatch):
 
 
 def test_a_key_file_whose_name_is_none_is_told_in_one_line(config):
-    with pytest.raises(ConfigurationError, match=r"^[^\n]+: Invalid argument\Z"):
+    with pytest.raises(
+        ConfigurationError, match=r"^[^\n]+: Invalid argument; its first line [^\n]+\Z"
+    ):
         load_api_key(with_file(config('api-key-file = "/run/a\\u0000b"')), {})
 
 

@@ -86,7 +86,7 @@ def test_a_prompt_that_is_too_long_is_told_as_openai_does(message, status):
 def test_who_is_not_logged_in_is_told_what_to_do():
     error = Failure(message="Not logged in · Please run /login").to_error(NOW)
     assert (error.status, error.code) == (401, "upstream_authentication")
-    assert "run `claude`" in error.message
+    assert "type `claude auth login`" in error.message
     assert error.message.endswith("(It said: Not logged in · Please run /login)")
 
 

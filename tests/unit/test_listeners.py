@@ -217,7 +217,8 @@ def test_a_taken_port_is_named(host):
         with pytest.raises(PortTaken) as caught:
             bound(place)
     assert str(caught.value) == (
-        f"cannot listen on {place}: Address already in use; see --port, --host and --listen"
+        f"cannot listen on {place}: Address already in use; see --port, --host and --listen, or "
+        "`claude-proxy status`: perhaps it runs already"
     )
     assert caught.value.errno == 98
 

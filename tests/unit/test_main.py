@@ -149,7 +149,8 @@ def test_systemd_hears_why_the_start_fails(run, systemd, tmp_path):
     assert ended.code == 69
     (told,) = systemd.heard()
     where = f"cannot listen on 127.0.0.1:{port}"
-    reason = f"{where}: Address already in use; see --port, --host and --listen"
+    hint = "see --port, --host and --listen, or `claude-proxy status`: perhaps it runs already"
+    reason = f"{where}: Address already in use; {hint}"
     assert told == f"ERRNO=98\nSTATUS={reason}"
     assert ended.errors == f"claude-proxy: {reason}\n"
 

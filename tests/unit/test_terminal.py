@@ -66,6 +66,7 @@ def test_the_progress_comes_first_and_is_gone_in_the_end(tmp_path, variables, co
     # It is drawn again below what is logged meanwhile, and not any more when it has gone.
     assert PROGRESS in shown.partition("daemon.listening")[2]
     assert PROGRESS not in shown.partition("daemon.draining")[2]
+    assert "daemon.stopped" in standing[-1]
 
 
 def test_what_ends_the_start_stands_on_a_line_of_its_own(tmp_path):

@@ -73,7 +73,7 @@ def login(scene: Scene) -> Iterator[Finding]:
         return  # said already
     standing = claude_code.login(found, scene.environ)
     level = {True: OK, False: FAIL, None: WARN}[standing.logged_in]
-    yield Finding(level, "login", claude_code.describe(standing))
+    yield Finding(level, "login", claude_code.describe(standing, found))
     there, here = (
         known.get(LOGIN_PLACE) or ""
         for known in (scene.seen.environment(scene.home), scene.environ)

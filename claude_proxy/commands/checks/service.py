@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from claude_proxy import __version__
-from claude_proxy.commands import ports, program, units
+from claude_proxy.commands import claude_code, ports, program, units
 from claude_proxy.commands import unit_files as files
 from claude_proxy.commands.checks.finding import FAIL, OK, WARN, Finding, Scene
 from claude_proxy.commands.systemctl import shown
@@ -127,7 +127,7 @@ def version_that_runs(scene: Scene) -> Iterator[Finding]:
         yield Finding(WARN, "daemon", why, mend)
     elif health.logged_in is False and not health.simulated:
         why = f"the one that answers at {place} is not logged in"
-        yield Finding(FAIL, "daemon", why, "run `claude` once as this user and log in")
+        yield Finding(FAIL, "daemon", why, claude_code.how_to_log_in(None))
     else:
         yield Finding(OK, "daemon", f"answers at {place}")
 
