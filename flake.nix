@@ -1,5 +1,5 @@
 {
-  description = "Your own Claude Code CLI as a local, OpenAI-compatible API";
+  description = "Your own Claude Code CLI as a local OpenAI and Anthropic API";
 
   inputs = {
     nixpkgs.url = "github:NixOS/nixpkgs/nixpkgs-unstable";

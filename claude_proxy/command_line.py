@@ -44,7 +44,7 @@ DRY_RUN = frozenset({"install", "uninstall", "config"})
 WRITE = frozenset({"config"})
 # They are asked when something is wrong, so they work without the file that is.
 WITHOUT_FILE = frozenset({"status", "check", "man", "completions"})
-SUMMARY = "Your own Claude Code CLI as a local, OpenAI-compatible API."
+SUMMARY = "Your own Claude Code CLI as a local OpenAI and Anthropic API."
 NOTES = (
     "TIME is seconds, or a number with ms, s, min or h. A flag wins over its variable, and that "
     "over the configuration file. Without a key one is made and kept; `claude-proxy key` prints it."

@@ -211,9 +211,10 @@ def document() -> bytes:
             "info": {
                 "title": "claude-proxy",
                 "version": __version__,
-                "description": "Your own Claude Code CLI as a local, OpenAI-compatible API. What "
-                "the schemas cannot say (tools that are named must be offered, and the like) is a "
-                "400; unknown fields are skipped, and of two equal keys the last one counts.",
+                "description": "Your own Claude Code CLI as a local OpenAI and "
+                "Anthropic API. What the schemas cannot say (tools that are named must be "
+                "offered, and the like) is a 400; unknown fields are skipped, and of two equal "
+                "keys the last one counts.",
             },
             "servers": [{"url": "/v1"}, {"url": "/"}],
             "security": [{"bearer": []}, {"header": []}],

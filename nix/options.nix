@@ -87,7 +87,7 @@ let
 in
 {
   common = {
-    enable = lib.mkEnableOption "claude-proxy, the user's own Claude Code CLI as a local, OpenAI-compatible API";
+    enable = lib.mkEnableOption "claude-proxy, the user's own Claude Code CLI as a local OpenAI and Anthropic API";
 
     package = mkOption {
       type = types.package;

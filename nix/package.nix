@@ -56,7 +56,7 @@ python3Packages.buildPythonApplication {
   pythonImportsCheck = [ "claude_proxy" ];
 
   meta = {
-    description = "Your own Claude Code CLI as a local, OpenAI-compatible API";
+    description = "Your own Claude Code CLI as a local OpenAI and Anthropic API";
     license = lib.licenses.mit;
     mainProgram = "claude-proxy";
     platforms = lib.platforms.linux;

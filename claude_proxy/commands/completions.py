@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from claude_proxy.claude.models import ALWAYS
 from claude_proxy.client_settings import CLIENTS
 from claude_proxy.command_line import Invocation
-from claude_proxy.completions import SHELLS, script
 from claude_proxy.settings import UsageError
+from claude_proxy.shell_completions import SHELLS, script
 
 
 def run(asked: Invocation, _: Mapping[str, str]) -> int:

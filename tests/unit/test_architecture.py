@@ -68,11 +68,11 @@ ALLOWED = {
         *("claude_proxy.command_line", "claude_proxy.directories", "claude_proxy.api_key"),
         *("claude_proxy.listeners", "claude_proxy.money.spending", "claude_proxy.claude.cli"),
         *("claude_proxy.small_file", "claude_proxy.clients", "claude_proxy.client_settings"),
-        *("claude_proxy.exit_codes", "claude_proxy.manual", "claude_proxy.completions"),
+        *("claude_proxy.exit_codes", "claude_proxy.manual", "claude_proxy.shell_completions"),
         *("claude_proxy.claude.context", "claude_proxy.claude.models"),
     },
     "claude_proxy.exit_codes": set(),
-    "claude_proxy.completions": {"claude_proxy.command_line", "claude_proxy.settings"},
+    "claude_proxy.shell_completions": {"claude_proxy.command_line", "claude_proxy.settings"},
     "claude_proxy.manual": {
         *("claude_proxy", "claude_proxy.command_line", "claude_proxy.settings"),
         "claude_proxy.exit_codes",
@@ -103,7 +103,7 @@ USERS = {
     "claude_proxy.simulator": set(),
     "claude_proxy.commands": {"claude_proxy.entry"},
     "claude_proxy.manual": {"claude_proxy.commands.man"},
-    "claude_proxy.completions": {"claude_proxy.commands.completions"},
+    "claude_proxy.shell_completions": {"claude_proxy.commands.completions"},
     "claude_proxy.claude": {
         *("claude_proxy.app", "claude_proxy.endpoints", "claude_proxy.streaming"),
         *("claude_proxy.daemon", "claude_proxy.demo", "claude_proxy.http.server"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from claude_proxy.completions.grammar import Flag, Grammar
+from claude_proxy.shell_completions.grammar import Flag, Grammar
 
 BEGIN = """\
 #compdef claude-proxy

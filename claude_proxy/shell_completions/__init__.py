@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from claude_proxy.completions import bash, fish, zsh
-from claude_proxy.completions.grammar import Grammar, grammar
+from claude_proxy.shell_completions import bash, fish, zsh
+from claude_proxy.shell_completions.grammar import Grammar, grammar
 
 __all__ = ["SHELLS", "script"]
 

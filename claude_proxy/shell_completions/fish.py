@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from claude_proxy.completions.grammar import Flag, Grammar
+from claude_proxy.shell_completions.grammar import Flag, Grammar
 
 BEGIN = """\
 # fish completion for claude-proxy, printed by `claude-proxy completions fish`

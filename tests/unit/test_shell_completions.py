@@ -12,8 +12,8 @@ from claude_proxy.claude.models import ALWAYS
 from claude_proxy.client_settings import CLIENTS
 from claude_proxy.command_line import COMMANDS, PLAIN, Invocation
 from claude_proxy.commands.completions import run, text
-from claude_proxy.completions import SHELLS
 from claude_proxy.settings import CHOICES, OPTIONS, Settings, UsageError
+from claude_proxy.shell_completions import SHELLS
 from tests.terminal import Terminal
 
 FLAGS = {plain.flag for plain in PLAIN} | {option.flag for option in OPTIONS.values()}

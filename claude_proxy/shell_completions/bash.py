@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from claude_proxy.completions.grammar import Flag, Grammar
+from claude_proxy.shell_completions.grammar import Flag, Grammar
 
 # Readline makes a word of its own of the `=` in `--flag=value`.
 BEGIN = """\
