@@ -74,7 +74,7 @@ class Supervision:
         self._notifier.reloading()
 
     def stopping(self) -> None:
-        self._current.draining = True
+        self._current.ending.set()
         self._notifier.stopping(self.status())
         self._notifier.extend(EXTENSION)
 
@@ -111,6 +111,7 @@ class Supervision:
         limit = self._current.settings.idle_exit
         idle = now - self._idle_since
         if self._activated and 0 < limit <= idle and not self._server.should_exit:
+            self._current.why = "idle"
             self._server.exit_soon(f"idle for {idle:.0f} s")
 
 

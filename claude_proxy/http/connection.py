@@ -12,6 +12,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from claude_proxy.errors import RETRY_SOON, Overloaded, ProxyError, RequestTimeout
+from claude_proxy.http import watched
 from claude_proxy.http.lingering import Lingering
 from claude_proxy.http.parser import Parser
 from claude_proxy.http.refusal import response
@@ -100,6 +101,11 @@ class Connection(H11Protocol):
     def is_answered(self) -> bool:
         """Whether it has no request that has come."""
         return self.cycle is None or self.cycle.response_complete
+
+    @property
+    def only_watches(self) -> bool:
+        """Whether its request is one that nobody has to wait for."""
+        return not self.is_answered and watched.is_marked(self.cycle.scope)
 
     @property
     def is_quiet(self) -> bool:

@@ -74,9 +74,12 @@ class Server(uvicorn.Server):
 
     @property
     def busy(self) -> bool:
-        """Whether there is a request, or a part of one."""
+        """Whether there is a request, or a part of one, beside those that only watch."""
         connections = self.server_state.connections
-        return bool(self.server_state.tasks) or not all(each.is_quiet for each in connections)
+        watching = sum(each.only_watches for each in connections)
+        if len(self.server_state.tasks) > watching:
+            return True
+        return not all(each.is_quiet or each.only_watches for each in connections)
 
     @property
     def requests(self) -> int:
@@ -151,7 +154,8 @@ class Server(uvicorn.Server):
             headers.append((b"connection", b"close"))
 
     async def _linger(self) -> None:
-        """Until every connection has been without a request for LINGER seconds.
+        """Until every connection has been without a request, save one that only watches, for
+        LINGER seconds.
 
         uvicorn would close those that have none, for which one may be on its way, or half there,
         and those whose answers end, at that very moment, and not always with a word.
@@ -164,7 +168,7 @@ class Server(uvicorn.Server):
             quiet = [
                 each
                 for each in self.server_state.connections
-                if (each.is_quiet if now < patience else each.is_answered)
+                if each.only_watches or (each.is_quiet if now < patience else each.is_answered)
             ]
             quiet_since = {each: quiet_since.get(each, now) for each in quiet}
             settled = sum(now - since >= LINGER for since in quiet_since.values())

@@ -14,6 +14,7 @@ from claude_proxy.api_key import ApiKey
 from claude_proxy.claude.pool import Pool
 from claude_proxy.clients import Clients
 from claude_proxy.current import Current
+from claude_proxy.http import watched
 from claude_proxy.http.server import Server
 from claude_proxy.kept import Kept
 from claude_proxy.listeners import Listener, Place, bound
@@ -33,15 +34,17 @@ def whole(settings: Settings, pool: Pool, key: str = "sk-x") -> ASGIApp:
 
 @dataclass
 class App:
-    """Answers with its path; ``/wait`` when ``go`` is set."""
+    """Answers with its path; ``/wait``, and ``/watch``, which only watches, when ``go`` is set."""
 
     go: asyncio.Event = field(default_factory=asyncio.Event)
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     answered: int = 0
 
     async def __call__(self, scope, receive, send) -> None:
+        if scope["path"] == "/watch":
+            watched.mark(scope)
         self.asked.set()
-        if scope["path"] == "/wait":
+        if scope["path"] in ("/wait", "/watch"):
             await self.go.wait()
         body = scope["path"].encode()
         headers = [(b"content-length", str(len(body)).encode())]

@@ -33,7 +33,7 @@ ALLOWED = {
     "claude_proxy.http.descriptors": {"claude_proxy.repetition", "claude_proxy.settings"},
     "claude_proxy.http.connection": {
         *("claude_proxy.errors", "claude_proxy.http.lingering", "claude_proxy.http.parser"),
-        *("claude_proxy.http.refusal", "claude_proxy.repetition"),
+        *("claude_proxy.http.refusal", "claude_proxy.http.watched", "claude_proxy.repetition"),
     },
     "claude_proxy.api_key": {
         *("claude_proxy.settings", "claude_proxy.directories", "claude_proxy.small_file"),
@@ -50,6 +50,7 @@ ALLOWED = {
     "claude_proxy.anthropic": {
         *("claude_proxy.conversation", "claude_proxy.dialect", "claude_proxy.errors"),
     },
+    "claude_proxy.http.watched": set(),
     "claude_proxy.claude": {
         *("claude_proxy.conversation", "claude_proxy.errors", "claude_proxy.settings"),
         *("claude_proxy.tasks", "claude_proxy.small_file", "claude_proxy.money.used"),

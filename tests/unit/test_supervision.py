@@ -203,6 +203,21 @@ def test_a_request_keeps_it_up_and_idleness_counts_from_its_end(scene):
     run(work)
 
 
+def test_who_only_watches_does_not_keep_it_up_and_hears_why_it_ends(scene):
+    async def work():
+        async with scene(idle_exit=0.05) as here:
+            client = await here.service.connect()
+            client.ask("/watch")
+            await here.app.asked.wait()
+            await here.current.ending.wait()
+            assert here.current.why == "idle"
+            here.app.go.set()
+            await client.answer()
+            await here.service.task
+
+    run(work)
+
+
 def test_a_turn_and_a_conversation_that_lives_on_keep_it_up(scene):
     async def work():
         async with scene(idle_exit=0.05, keep_alive=300.0) as here:
