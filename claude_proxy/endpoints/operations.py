@@ -14,6 +14,7 @@ from claude_proxy.current import Current
 from claude_proxy.measures import Measures
 from claude_proxy.money import usage
 from claude_proxy.money.allowance import Allowance
+from claude_proxy.readiness import why_not_ready
 from claude_proxy.streaming import json_response
 
 
@@ -73,15 +74,7 @@ class Operations:
 
     async def ready(self, _: Request) -> Response:
         """Whether a request that came now could be answered. Starts nothing, asks nobody."""
-        installation = self._pool.installation
-        reasons = {
-            "it is shutting down": self._current.draining,
-            installation.problem or "": installation.problem is not None,
-            "Claude Code is not logged in": installation.last_login.logged_in is False,
-            "all turns are running and the queue is full": self._pool.is_full,
-            "a budget is spent": any(state.is_over for state in self._allowance.common()),
-        }
-        wrong = [reason for reason, is_so in reasons.items() if is_so]
+        wrong = why_not_ready(self._current, self._pool, self._allowance)
         body = msgspec.json.encode(Readiness(not wrong, wrong))
         return json_response(body, status=503 if wrong else 200)
 
@@ -93,6 +86,6 @@ class Operations:
         return Response(body, media_type=media_type)
 
     async def usage(self, _: Request) -> Response:
-        states = self._allowance.states()
-        report = usage.report(self._allowance.spending, states, self._pool.plan, time.time())
+        spent, states = usage.month(self._allowance.spending), self._allowance.states()
+        report = usage.report(spent, states, self._pool.plan, time.time())
         return json_response(msgspec.json.encode(report))

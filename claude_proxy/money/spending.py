@@ -41,8 +41,7 @@ INSERT INTO used VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (day, clie
 DO UPDATE SET {", ".join(f"{name} = {name} + excluded.{name}" for name in COLUMNS.split(", "))}
 """  # noqa: S608 - of constants, as those below
 SUM = "SELECT coalesce(sum(usd + estimated_usd), 0) FROM used WHERE day >= ?"
-LIST = f"SELECT client, model, {COLUMNS} FROM used WHERE day BETWEEN ? AND ? ORDER BY day"  # noqa: S608
-
+LIST = f"SELECT day, client, model, {COLUMNS} FROM used WHERE day BETWEEN ? AND ? ORDER BY day"  # noqa: S608
 
 # Days times clients; each is what the database has said last.
 MOST_SUMS = 1_000
@@ -60,8 +59,9 @@ class Spending:
         # What is not in the database yet, by day, client and model.
         self._unsaved: dict[tuple[str, str, str], Used] = {}
         self._last_sums: dict[tuple[str, str | None], float] = {}
-        # Of this daemon, since its start.
+        # Of this daemon, since its start; and how often something was added.
         self.totals: dict[tuple[str, str], Used] = {}
+        self.additions = 0
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -93,22 +93,24 @@ class Spending:
         )
         return self._last_sums.get(query, 0.0) + unsaved
 
-    def between(self, first: date, last: date) -> list[Used]:
-        """One for each day, client and model."""
+    def by_day(self, first: date, last: date) -> dict[str, list[Used]]:
+        """Of each day that has any, one for each client and model."""
         rows: list[Any] = []
         days = first.isoformat(), last.isoformat()
         with suppress(StoreUnusable):
             self._save()
             rows = self._read(LIST, days)
-        saved = [
-            Used(client, model, answers, Usage(*tokens), usd, estimated)
-            for client, model, answers, *tokens, usd, estimated in rows
-        ]
-        return saved + [
-            used for (day, _, _), used in self._unsaved.items() if days[0] <= day <= days[1]
-        ]
+        found: dict[str, list[Used]] = {}
+        for day, client, model, answers, *tokens, usd, estimated in rows:
+            used = Used(client, model, answers, Usage(*tokens), usd, estimated)
+            found.setdefault(day, []).append(used)
+        for (day, _, _), used in self._unsaved.items():
+            if days[0] <= day <= days[1]:
+                found.setdefault(day, []).append(used)
+        return found
 
     def add(self, used: Used) -> None:
+        self.additions += 1
         key = (self.day().isoformat(), used.client, used.model)
         self._unsaved[key] = self._unsaved[key] + used if key in self._unsaved else used
         total = self.totals.get(key[1:])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime
 
 import msgspec
@@ -39,6 +39,15 @@ class Period(msgspec.Struct):
     by_client: dict[str, Figures]
 
 
+class Day(msgspec.Struct):
+    """US dollars, estimated ones included."""
+
+    day: str
+    usd: float
+    by_model: dict[str, float]
+    by_client: dict[str, float]
+
+
 class BudgetReport(msgspec.Struct):
     """``client`` null: of all together."""
 
@@ -60,39 +69,71 @@ class WindowReport(msgspec.Struct):
 
 
 class Report(msgspec.Struct):
+    """``days``: those of the month on which anything was used."""
+
     today: Period
     month: Period
+    days: list[Day]
     budgets: list[BudgetReport]
     plan: list[WindowReport]
     object: str = "usage"
 
 
-def report(spending: Spending, states: Iterable[State], plan: Plan, now: float) -> Report:
-    """``now``: Unix time in seconds, for the plan."""
+def month(spending: Spending) -> tuple[Period, Period, list[Day]]:
+    """Today, this month, and its days."""
     today = spending.day()
+    first = today.replace(day=1)
+    by_day = spending.by_day(first, today)
+    return (
+        period(today, by_day.get(today.isoformat(), [])),
+        period(first, [used for day in by_day.values() for used in day]),
+        [day_report(day, used) for day, used in sorted(by_day.items())],
+    )
+
+
+def report(
+    spent: tuple[Period, Period, list[Day]], states: Iterable[State], plan: Plan, now: float
+) -> Report:
+    """``spent``: as ``month`` has it. ``now``: Unix time in seconds, for the plan."""
     return Report(
-        period(spending, today, today),
-        period(spending, today.replace(day=1), today),
+        *spent,
         [budget_report(state) for state in states],
         [window_report(window) for window in plan.current(now)],
     )
 
 
-def period(spending: Spending, first: date, last: date) -> Period:
-    used = spending.between(first, last)
+def period(first: date, used: Sequence[Used]) -> Period:
     return Period(
         first.isoformat(),
         figures(total(used)),
-        grouped(used, lambda one: one.model or "unknown"),
-        grouped(used, lambda one: one.client or "unknown"),
+        {name: figures(one) for name, one in grouped(used, model_of).items()},
+        {name: figures(one) for name, one in grouped(used, client_of).items()},
     )
 
 
-def grouped(used: Iterable[Used], key: Callable[[Used], str]) -> dict[str, Figures]:
+def day_report(day: str, used: Sequence[Used]) -> Day:
+    return Day(
+        day,
+        round(total(used).all_usd, 6),
+        {name: round(one.all_usd, 6) for name, one in grouped(used, model_of).items()},
+        {name: round(one.all_usd, 6) for name, one in grouped(used, client_of).items()},
+    )
+
+
+def model_of(used: Used) -> str:
+    return used.model or "unknown"
+
+
+def client_of(used: Used) -> str:
+    return used.client or "unknown"
+
+
+def grouped(used: Iterable[Used], key: Callable[[Used], str]) -> dict[str, Used]:
+    """The sum of each group."""
     groups: dict[str, list[Used]] = {}
     for one in used:
         groups.setdefault(key(one), []).append(one)
-    return {name: figures(total(group)) for name, group in sorted(groups.items())}
+    return {name: total(group) for name, group in sorted(groups.items())}
 
 
 def total(used: Iterable[Used]) -> Used:

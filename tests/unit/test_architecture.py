@@ -109,7 +109,7 @@ USERS = {
         *("claude_proxy.app", "claude_proxy.endpoints", "claude_proxy.streaming"),
         *("claude_proxy.daemon", "claude_proxy.demo", "claude_proxy.http.server"),
         *("claude_proxy.serving", "claude_proxy.supervision", "claude_proxy.reload"),
-        *("claude_proxy.money.usage", "claude_proxy.metrics"),
+        *("claude_proxy.money.usage", "claude_proxy.metrics", "claude_proxy.readiness"),
         *("claude_proxy.money.limit_headers", "claude_proxy.commands.claude_code"),
         *("claude_proxy.commands.service_endpoint", "claude_proxy.commands.completions"),
     },

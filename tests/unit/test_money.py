@@ -230,7 +230,7 @@ def test_whatever_a_newer_cli_tells_fits_into_headers_and_no_answer_fails_for_it
     assert len(plan.windows) <= 16
     for name, value in of_plan(plan, time.time()).items():
         assert re.fullmatch(r"[ -~]+", f"{name}{value}")
-    usage.report(Spending(), [], plan, 0)
+    usage.report(usage.month(Spending()), [], plan, 0)
 
 
 def test_a_report_has_both_periods_by_model_and_client_and_what_is_left():
@@ -242,7 +242,7 @@ def test_a_report_has_both_periods_by_model_and_client_and_what_is_left():
     here.spending.add(Used("phone", "haiku", usd=0, estimated_usd=0.25))
     plan = Plan()
     plan.update(RateLimitInfo("allowed", 5_000, "five_hour", 0.5, EVENT))
-    report = usage.report(here.spending, here.allowance.states(), plan, 0)
+    report = usage.report(usage.month(here.spending), here.allowance.states(), plan, 0)
     assert (report.today.first, report.month.first) == ("2030-01-08", "2030-01-01")
     assert (report.today.total.usd, report.today.total.estimated_usd) == (2.0, 0.25)
     assert set(report.today.by_model) == {"opus", "haiku"}
@@ -254,5 +254,9 @@ def test_a_report_has_both_periods_by_model_and_client_and_what_is_left():
     assert [(one.client, one.usd, one.spent_usd, one.is_spent) for one in report.budgets] == [
         (None, 4.0, 2.25, False),
         ("phone", 8.0, 2.25, False),
+    ]
+    assert [(one.day, one.usd, one.by_model, one.by_client) for one in report.days] == [
+        ("2030-01-03", 1.0, {"opus": 1.0}, {"default": 1.0}),
+        ("2030-01-08", 2.25, {"haiku": 0.25, "opus": 2.0}, {"phone": 2.25}),
     ]
     assert report.plan[0].resets_at == "1970-01-01T01:23:20+00:00"

@@ -208,7 +208,7 @@ def test_a_look_takes_any_path_absolute_or_not(tmp_path, monkeypatch, name):
 def test_a_day_without_an_answer_cost_nothing(path):
     with closing(counting(path, Calendar())) as spent:
         assert spent.today == 0
-        assert spent.between(MONDAY, MONDAY) == []
+        assert spent.by_day(MONDAY, MONDAY) == {}
 
 
 def test_tokens_and_costs_are_kept_by_client_and_model_and_day(path):
@@ -223,8 +223,12 @@ def test_tokens_and_costs_are_kept_by_client_and_model_and_day(path):
         spent.add(one)
         assert spent.totals == {("default", "m1"): one + late + one, ("phone", "m2"): other}
     with closing(counting(path, calendar)) as again:
-        assert again.between(MONDAY, MONDAY) == [one + late, other]
-        assert again.between(MONDAY, calendar.day) == [one + late, other, one]
+        assert again.by_day(MONDAY, MONDAY) == {MONDAY.isoformat(): [one + late, other]}
+        tuesday = calendar.day
+        assert again.by_day(MONDAY, tuesday) == {
+            MONDAY.isoformat(): [one + late, other],
+            tuesday.isoformat(): [one],
+        }
         assert again.since(MONDAY) == 3.375
         assert again.since(MONDAY, "phone") == 2
         assert again.since(calendar.day, "phone") == 0
@@ -244,7 +248,7 @@ def test_while_the_file_fails_what_is_used_is_remembered_and_kept_when_it_works_
         assert spent.since(MONDAY, "phone") == 3
         assert kept(path) == {"2030-01-07": 1}
         other.execute("ROLLBACK")
-        assert spent.between(MONDAY, MONDAY) == [cost(3, "phone")]
+        assert spent.by_day(MONDAY, MONDAY) == {MONDAY.isoformat(): [cost(3, "phone")]}
     assert kept(path) == {"2030-01-07": 3}
 
 
@@ -261,7 +265,7 @@ def test_the_sums_of_the_first_version_are_taken_over(path):
         spent.add(cost(1))
     with closing(Spending.open(path)) as spent:
         assert spent.since(date(2030, 1, 6)) == 5.5
-        assert spent.between(MONDAY, MONDAY) == [Used("", "", usd=1.5)]
+        assert spent.by_day(MONDAY, MONDAY) == {MONDAY.isoformat(): [Used("", "", usd=1.5)]}
 
 
 def test_a_daemon_that_another_was_faster_than_leaves_its_upgrade_alone(path):
@@ -277,4 +281,4 @@ def test_a_daemon_that_another_was_faster_than_leaves_its_upgrade_alone(path):
             assert not db.in_transaction
         assert version(db) == 2
     with closing(Spending.open(path)) as spent:
-        assert spent.between(MONDAY, MONDAY) == [Used("", "", usd=1.5)]
+        assert spent.by_day(MONDAY, MONDAY) == {MONDAY.isoformat(): [Used("", "", usd=1.5)]}
