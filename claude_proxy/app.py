@@ -20,13 +20,17 @@ from claude_proxy.endpoints.completions import Completions
 from claude_proxy.endpoints.messages import Messages
 from claude_proxy.endpoints.models import Models
 from claude_proxy.endpoints.operations import Operations
+from claude_proxy.endpoints.page import Page
 from claude_proxy.endpoints.responses import Responses
 from claude_proxy.errors import ProxyError
-from claude_proxy.http.exchange import Front, error_response, exchange_of
+from claude_proxy.http.exchange import Exchange, Front, error_response, exchange_of
 from claude_proxy.kept import Kept
 from claude_proxy.measures import Measures
 from claude_proxy.money.allowance import Allowance
 from claude_proxy.openai import absent
+from claude_proxy.page.files import PATHS
+from claude_proxy.page.overview import Overlook
+from claude_proxy.page.recent import Recent
 from claude_proxy.streaming import CLIENT_GONE, json_response
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
@@ -98,7 +102,13 @@ def build(
     responses = Responses(current, pool, kept, allowance)
     completions = Completions(current, pool, allowance)
     operations = Operations(current, pool, allowance, measures)
+    recent = Recent()
+    page = Page(current, pool, Overlook(current, pool, allowance, recent))
     table: dict[str, dict[str, Endpoint]] = {
+        "/": {"GET": page.index},
+        "/page/{name}": {"GET": page.file},
+        "/overview": {"GET": page.overview},
+        "/client_settings": {"GET": page.client_settings},
         "/health": {"GET": operations.health},
         "/ready": {"GET": operations.ready},
         "/metrics": {"GET": operations.metrics},
@@ -132,4 +142,9 @@ def build(
     }
     inner = Starlette(routes=routes, exception_handlers=handlers)
     inner.router.redirect_slashes = False  # it would send clients where their Host header says
-    return Front(inner, current, measures.request_done)
+
+    def done(method: str, exchange: Exchange) -> None:
+        measures.request_done(method, exchange)
+        recent.add(method, exchange)
+
+    return Front(inner, current, done, PATHS)

@@ -430,7 +430,9 @@ def query(rng: random.Random, description: dict[str, Any], known: str) -> Reques
     path, method, operation = rng.choice(operations)
     value = rng.choice(WORDS) if method == "delete" else rng.choice((known, *WORDS))
     named = quote(value.encode("utf-8", "surrogatepass"), safe="")
-    target = path.replace("{model}", named or "x").replace("{response_id}", named or "x")
+    target = path
+    for place, name in (("{model}", "x"), ("{response_id}", "x"), ("{name}", "page.css")):
+        target = target.replace(place, named or name)
     names = [one["name"] for one in operation.get("parameters", ())]
     if names or rng.random() < 0.2:
         pairs = [

@@ -108,12 +108,16 @@ class Front:
         app: ASGIApp,
         current: Current,
         on_done: Callable[[str, Exchange], None] = lambda _, __: None,
+        open_paths: frozenset[str] = frozenset(),
     ) -> None:
-        """``on_done`` hears of every request, with its method, when it is over."""
+        """``on_done`` hears of every request, with its method, when it is over. ``open_paths``
+        need no key either.
+        """
         self._app = app
         self._current = current
         self._authentication = Authentication(current)
         self._on_done = on_done
+        self._open_paths = OPEN_PATHS | open_paths
         self._gate_told_at = float("-inf")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -122,7 +126,7 @@ class Front:
             return
         headers = Headers(scope=scope)
         exchange = Exchange(headers)
-        exchange.quiet = scope["path"] in OPEN_PATHS
+        exchange.quiet = scope["path"] in self._open_paths
         exchange.is_anthropics = is_anthropics(scope["path"], headers)
         scope["claude_proxy.exchange"] = exchange
 
@@ -152,7 +156,7 @@ class Front:
             if self._pass_gate(scope, headers, exchange):
                 await gate.preflight(headers)(scope, receive, send)
                 return
-            if scope["path"] not in OPEN_PATHS:
+            if scope["path"] not in self._open_paths:
                 exchange.client = await self._authentication.client(headers)
                 exchange.fields["client"] = exchange.client.name
             await self._app(scope, receive, send)

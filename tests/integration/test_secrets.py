@@ -340,6 +340,13 @@ def what_changes_the_key(house: House, file: Path) -> None:
     assert house.ask("GET", "/v1/models").status_code == 200
 
 
+def what_the_page_shows(house: House) -> None:
+    """Of all that has been asked so far."""
+    for path in ("/v1/overview", "/v1/client_settings", "/v1/usage", "/metrics"):
+        assert house.ask("GET", path).status_code == 200
+    assert len(house.ask("GET", "/v1/overview").json()["requests"]) == 50
+
+
 def what_is_cut_by_the_end(house: House) -> None:
     held = f"text='{house.canaries.word('begun')} b c' hold=end hold_after=1"
     body = respond(house.prompt("drained", held), stream=True, store=False)
@@ -361,6 +368,7 @@ def whole_day(house: House, key: Path) -> None:
     what_crashes(house)
     who_leaves(house)
     what_changes_the_key(house, key)
+    what_the_page_shows(house)
     what_is_cut_by_the_end(house)
 
 

@@ -40,8 +40,12 @@ ALLOWED = {
     },
     "claude_proxy.description": {
         *("claude_proxy", "claude_proxy.errors", "claude_proxy.openai"),
-        *("claude_proxy.anthropic", "claude_proxy.endpoints.messages"),
-        *("claude_proxy.endpoints.operations", "claude_proxy.money.usage"),
+        *("claude_proxy.anthropic", "claude_proxy.operation"),
+    },
+    "claude_proxy.operation": {
+        *("claude_proxy.openai", "claude_proxy.anthropic", "claude_proxy.money.usage"),
+        *("claude_proxy.endpoints.messages", "claude_proxy.endpoints.operations"),
+        *("claude_proxy.endpoints.page", "claude_proxy.page.overview"),
     },
     "claude_proxy.dialect": {"claude_proxy.errors"},
     "claude_proxy.openai": {
@@ -50,6 +54,8 @@ ALLOWED = {
     "claude_proxy.anthropic": {
         *("claude_proxy.conversation", "claude_proxy.dialect", "claude_proxy.errors"),
     },
+    "claude_proxy.page.recent": {"claude_proxy.http.exchange"},
+    "claude_proxy.page.files": set(),
     "claude_proxy.http.watched": set(),
     "claude_proxy.claude": {
         *("claude_proxy.conversation", "claude_proxy.errors", "claude_proxy.settings"),
@@ -87,20 +93,30 @@ USERS = {
     "claude_proxy.daemon": {"claude_proxy.entry"},
     "claude_proxy.serving": {"claude_proxy.daemon"},
     "claude_proxy.app": {"claude_proxy.serving"},
-    "claude_proxy.endpoints": {"claude_proxy.app", "claude_proxy.description"},
+    "claude_proxy.endpoints": {"claude_proxy.app", "claude_proxy.operation"},
     "claude_proxy.http.connection": {"claude_proxy.http.server"},
     "claude_proxy.http.parser": {"claude_proxy.http.connection"},
     "claude_proxy.http.lingering": {"claude_proxy.http.connection"},
     "claude_proxy.limits": {"claude_proxy.entry"},
     "claude_proxy.journal": {"claude_proxy.log"},
     "claude_proxy.outlet": {"claude_proxy.log"},
-    "claude_proxy.streaming": {"claude_proxy.app", "claude_proxy.endpoints"},
+    "claude_proxy.streaming": {
+        *("claude_proxy.app", "claude_proxy.endpoints", "claude_proxy.page.watch"),
+    },
+    "claude_proxy.http.watched": {"claude_proxy.http.connection", "claude_proxy.page.watch"},
+    "claude_proxy.page": {
+        *("claude_proxy.app", "claude_proxy.endpoints.page", "claude_proxy.operation"),
+    },
     "claude_proxy.metrics": {"claude_proxy.endpoints.operations"},
     "claude_proxy.description": {"claude_proxy.app"},
+    "claude_proxy.operation": {"claude_proxy.description"},
     "claude_proxy.openai": {
         *("claude_proxy.app", "claude_proxy.endpoints", "claude_proxy.description"),
+        "claude_proxy.operation",
     },
-    "claude_proxy.anthropic": {"claude_proxy.endpoints", "claude_proxy.description"},
+    "claude_proxy.anthropic": {
+        *("claude_proxy.endpoints", "claude_proxy.description", "claude_proxy.operation"),
+    },
     "claude_proxy.simulator": set(),
     "claude_proxy.commands": {"claude_proxy.entry"},
     "claude_proxy.manual": {"claude_proxy.commands.man"},
@@ -109,9 +125,10 @@ USERS = {
         *("claude_proxy.app", "claude_proxy.endpoints", "claude_proxy.streaming"),
         *("claude_proxy.daemon", "claude_proxy.demo", "claude_proxy.http.server"),
         *("claude_proxy.serving", "claude_proxy.supervision", "claude_proxy.reload"),
-        *("claude_proxy.money.usage", "claude_proxy.metrics", "claude_proxy.readiness"),
+        *("claude_proxy.money.usage", "claude_proxy.metrics"),
         *("claude_proxy.money.limit_headers", "claude_proxy.commands.claude_code"),
         *("claude_proxy.commands.service_endpoint", "claude_proxy.commands.completions"),
+        *("claude_proxy.page.overview", "claude_proxy.readiness", "claude_proxy.page.clients"),
     },
 }
 

@@ -13,9 +13,10 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from claude_proxy import app, errors
-from claude_proxy.description import ERRORS, document
+from claude_proxy.description import document
 from claude_proxy.errors import ProxyError
 from claude_proxy.measures import Measures
+from claude_proxy.operation import ERRORS
 
 DOCUMENT = json.loads(document())
 SCHEMAS = DOCUMENT["components"]["schemas"]
