@@ -112,9 +112,10 @@ class Daemon:
         upstream: str | None = None,
         env: dict[str, str | None] | None = None,
         through: tuple[str, ...] = (),
+        pass_fds: tuple[int, ...] = (),
     ) -> None:
         """``through``: a command that becomes the daemon. What ``env`` has as None is not in the
-        environment.
+        environment. ``pass_fds`` are open in it.
         """
         self.home = Path(tempfile.mkdtemp(prefix="proxy-lab-"))
         self.mark = uuid.uuid4().hex
@@ -139,6 +140,7 @@ class Daemon:
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
+            pass_fds=pass_fds,
         )
         self.log = LogReader(self._log_stream())
         self.url = self.log.wait_for("daemon.listening")["address"]
