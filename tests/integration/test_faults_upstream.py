@@ -11,6 +11,7 @@ import struct
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 
 from tests.faults import SITE, Neighbour, asked, error_of, health, survived, text_of
@@ -131,6 +132,23 @@ def test_an_upstream_that_stalls_is_given_up_and_told(start, simulator, tag):
         assert slow.finish().endswith("w99")
 
 
+# And what the request's conversation is called there.
+PATHS = {"/v1/chat/completions": ("chat", "messages"), "/v1/responses": ("respond", "input")}
+
+
+def streamed(daemon: Daemon, path: str, prompt: str, begun: threading.Event) -> httpx.Response:
+    """The whole answer; ``begun`` is set when its second word has come."""
+    conversation = {PATHS[path][1]: [{"role": "user", "content": prompt}]}
+    body = {"model": "sonnet", "stream": True, **conversation}
+    text = ""
+    with daemon.client.stream("POST", path, json=body) as answer:
+        for part in answer.iter_text():
+            text += part
+            if "w1 " in text:
+                begun.set()
+    return httpx.Response(answer.status_code, headers=answer.headers, text=text)
+
+
 def test_an_upstream_that_is_killed_ends_its_answers_and_its_absence_is_told():
     simulator = Simulator()
     daemon = Daemon(*FLAGS, upstream=simulator.url, env=SITE)
@@ -138,15 +156,14 @@ def test_an_upstream_that_is_killed_ends_its_answers_and_its_absence_is_told():
         assert wait_until(lambda: health(daemon)["sessions"]["spare"] == 2, WAIT)
         with ThreadPoolExecutor(2) as pool:
             prompt = "[simulate tokens=9 hold=x hold_after=2]"
+            begun = {path: threading.Event() for path in PATHS}
             answers = {
-                way: pool.submit(asked, daemon, f"{way[0]} {prompt}", way[0], stream=way[1])
-                for way in (("chat", True), ("respond", True))
+                path: pool.submit(streamed, daemon, path, prompt, begun[path]) for path in PATHS
             }
-            for ask, _ in answers:
-                simulator.wait(ask, "held")
+            assert all(each.wait(WAIT) for each in begun.values())
             simulator.process.kill()
-            for (ask, _), answer in answers.items():
-                error = error_of(daemon, answer.result(60), ask)
+            for path, answer in answers.items():
+                error = error_of(daemon, answer.result(60), PATHS[path][0])
                 assert error["type"] == "server_error"
                 assert error["in_mid_stream"]
         answer = daemon.chat("is anybody there?")
