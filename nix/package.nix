@@ -39,6 +39,7 @@ python3Packages.buildPythonApplication {
   ];
 
   nativeCheckInputs = with python3Packages; [
+    anthropic
     httpx
     hypothesis
     jsonschema

@@ -22,6 +22,7 @@ mkShellNoCC {
   packages = [
     (python3.withPackages (
       python: with python; [
+        anthropic
         h11
         hatchling
         httptools

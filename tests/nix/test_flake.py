@@ -52,7 +52,8 @@ def test_the_package_has_the_projects_version_and_dependencies():
         f"""let
           names = builtins.listToAttrs (map (name: {{ inherit name; value = name; }}) [
             "h11" "msgspec" "prometheus-client" "sdnotify" "starlette" "structlog" "uvicorn"
-            "hatchling" "httpx" "hypothesis" "jsonschema" "openai" "pytestCheckHook"
+            "anthropic" "hatchling" "httpx" "hypothesis" "jsonschema" "openai"
+            "pytestCheckHook"
           ]);
         in removeAttrs (import {ROOT}/nix/package.nix {{
           lib = {{
