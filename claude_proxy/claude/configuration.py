@@ -26,6 +26,8 @@ EFFORT_LEVELS = {
     Effort.MAX: "max",
 }
 
+BILLING_HEADER = "x-anthropic-billing-header"
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
@@ -46,10 +48,16 @@ class Identity:
 
 def initialize(conversation: Conversation, names: ToolNames) -> Json:
     """The fields of ``initialize``, the first request to a process."""
-    fields: Json = {"systemPrompt": [conversation.system], **tools.registration(names)}
+    fields: Json = {"systemPrompt": [system_prompt(conversation)], **tools.registration(names)}
     if conversation.schema is not None:
         fields["jsonSchema"] = draft_7(msgspec.json.decode(conversation.schema))
     return fields
+
+
+def system_prompt(conversation: Conversation) -> str:
+    """One that begins like a header of the CLI's own it takes for that, and drops (2.1.332)."""
+    said = conversation.system
+    return f"\n{said}" if said.startswith(BILLING_HEADER) else said
 
 
 def effort_level(options: Options) -> str | None:

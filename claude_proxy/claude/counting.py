@@ -15,6 +15,7 @@ import msgspec
 
 from claude_proxy.claude import stream_json, tools
 from claude_proxy.claude.channel import Channel
+from claude_proxy.claude.configuration import system_prompt
 from claude_proxy.claude.process import LineTooLong, ProcessEnded
 from claude_proxy.claude.prompt import Prompt
 from claude_proxy.claude.stream_json import ControlResponseLine, Json, Line, LineError, ResultLine
@@ -84,7 +85,7 @@ class Counting:
 
 
 def prompt_texts(prompt: Prompt) -> list[str]:
-    system = prompt.conversation.system
+    system = system_prompt(prompt.conversation)
     offered = tools.definitions(prompt.conversation, prompt.names)
     return [system, msgspec.json.encode(offered).decode()] if offered else [system]
 

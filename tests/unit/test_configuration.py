@@ -118,6 +118,15 @@ def test_the_system_prompt_is_the_clients_and_nothing_else(system):
     assert initialize(conversation, ToolNames(conversation))["systemPrompt"] == [system]
 
 
+@pytest.mark.parametrize("more", ["", " cc_version=1;", "\n\nBe brief."])
+def test_what_the_cli_would_take_for_a_header_of_its_own_is_not_lost(more):
+    """It drops it with all that follows in the same text."""
+    system = f"x-anthropic-billing-header:{more}"
+    conversation = replace(PLAIN, system=system)
+    told = initialize(conversation, ToolNames(conversation))["systemPrompt"]
+    assert told == [f"\n{system}"]
+
+
 def test_without_tools_no_server_of_tools_is_registered():
     fields = initialize(PLAIN, ToolNames(PLAIN))
     assert not {"sdkMcpServers", "toolAliases", "jsonSchema"} & fields.keys()
