@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-# The CLI tells no dates; clients want one that never changes.
-CREATED = "2025-01-01T00:00:00Z"
+# Which is to be told of a model of unknown date.
+EPOCH = "1970-01-01T00:00:00Z"
 
 
 class Page(msgspec.Struct):
@@ -27,7 +27,8 @@ class Model(msgspec.Struct):
     display_name: str
     max_input_tokens: int
     max_tokens: int
-    created_at: str = CREATED
+    created_at: str = EPOCH
+    lifecycle: Literal["active"] = "active"
     type: Literal["model"] = "model"
 
 

@@ -29,6 +29,9 @@ NOT_THERE = re.compile(
     r"(advisor-tool|code-execution|computer-use|fast-mode|files-api|mcp-client|skills|web-fetch)-.*"
 )
 LEAST_BUDGET = 1_024
+LONG_LIVED = re.compile(rb'"cache_control"\s*:\s*\{[^{}]*"ttl"\s*:\s*"1h"')
+# What a Claude Code that is the client puts into its system prompt, and ours puts there anyway.
+BILLING_HEADER = "x-anthropic-billing-header:"
 
 
 class SystemBlock(TextBlock, tag_field="type", tag="text"):
@@ -77,6 +80,8 @@ class CountRequest(msgspec.Struct, kw_only=True):
     context_management: ContextManagement | None = None
     mcp_servers: list[Any] | None = None
     container: Any = None
+    thread: Any = None
+    compaction: Any = None
 
 
 class MessagesRequest(CountRequest, kw_only=True):
@@ -97,7 +102,7 @@ EFFECTIVE = frozenset(
     {
         *("model", "messages", "system", "max_tokens", "stream", "stop_sequences", "tools"),
         *("tool_choice", "thinking", "output_config", "output_format", "cache_control"),
-        *("context_management", "mcp_servers", "container", "speed"),
+        *("context_management", "mcp_servers", "container", "thread", "compaction", "speed"),
     }
 )
 Asked: TypeAlias = CountRequest | MessagesRequest
@@ -130,6 +135,8 @@ def refuse_what_is_not_there(request: Asked, betas: str) -> None:
     offending = {
         "mcp_servers": bool(request.mcp_servers),
         "container": request.container is not None,
+        "thread": request.thread is not None,
+        "compaction": request.compaction is not None,
         "context_management": not all(map(is_done_anyway, edits)),
         "speed": isinstance(request, MessagesRequest) and request.speed not in (None, "standard"),
     }
@@ -147,8 +154,7 @@ def ignored(body: bytes, *, sampling: bool) -> list[str]:
     """Names of what the client has set and what has no effect; ``sampling`` is forwarded."""
     effective = EFFECTIVE | {"top_k"} if sampling else EFFECTIVE
     beyond = names_beyond(effective, body, sampling=sampling)
-    long_lived = re.search(rb'"ttl"\s*:\s*"1h"', body) is not None
-    return [*beyond, "cache_control.ttl"] if long_lived else beyond
+    return [*beyond, "cache_control.ttl"] if LONG_LIVED.search(body) else beyond
 
 
 def has_thoughts(body: bytes) -> bool:
@@ -184,7 +190,8 @@ def to_system(system: str | list[SystemBlock] | None) -> str:
     """As the CLI puts several of its own together."""
     if system is None or isinstance(system, str):
         return system or ""
-    return "\n\n".join(block.text for block in system if block.text.strip())
+    said = (block.text for block in system if not block.text.startswith(BILLING_HEADER))
+    return "\n\n".join(text for text in said if text.strip())
 
 
 def to_schema(request: Asked) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -17,13 +17,14 @@ from claude_proxy.errors import InvalidRequest
 LONGEST_NAME = 128
 MOST_TOOLS = 2_000
 # Anthropic's own definitions of tools that the client runs, and that need no beta.
-CLIENT_RUN = re.compile(r"(bash|text_editor)_\d{8}")
+CLIENT_RUN = re.compile(r"(bash|memory|text_editor)_\d{8}")
 
 
 class ToolHead(msgspec.Struct):
     """Without a ``type`` it is a custom one.
 
-    The last three stand for features that need a beta of the CLI's choosing.
+    A tool whose loading is deferred is found by a search, whose results the CLI takes out of the
+    conversation (2.1.332); other callers than the model run on Anthropic's servers.
     """
 
     name: str
@@ -33,7 +34,6 @@ class ToolHead(msgspec.Struct):
     input_schema: msgspec.Raw = msgspec.field(default_factory=null)
     defer_loading: bool | None = None
     allowed_callers: list[str] | None = None
-    input_examples: list[Any] | None = None
 
 
 class Choice(msgspec.Struct):
@@ -79,13 +79,12 @@ def refuse_what_is_not_there(head: ToolHead, at: str) -> None:
     if not is_custom(head) and not CLIENT_RUN.fullmatch(head.type or ""):
         raise InvalidRequest(
             f"A tool of the type '{(head.type or '')[:50]}' cannot be had through Claude Code: "
-            "only tools that the client runs (custom ones, bash and text_editor)",
+            "only tools that the client runs (custom ones, bash, memory and text_editor)",
             param=f"{at}.type",
         )
     beyond = {
         "defer_loading": bool(head.defer_loading),
         "allowed_callers": any(caller != "direct" for caller in head.allowed_callers or ()),
-        "input_examples": bool(head.input_examples),
     }
     for name, is_set in beyond.items():
         if is_set:
