@@ -9,10 +9,10 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import structlog
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
@@ -23,6 +23,8 @@ from claude_proxy.http.exchange import Exchange
 from claude_proxy.money import limit_headers
 
 log = structlog.get_logger()
+
+Result = TypeVar("Result")
 
 EVENT_STREAM = "text/event-stream"
 CLIENT_GONE = 499
@@ -208,6 +210,18 @@ async def while_connected(
     if not task.cancelled():
         task.result()
     return not left
+
+
+async def unless_gone(request: Request, work: Awaitable[Result]) -> Result:
+    """What ``work`` makes; ClientDisconnect, and ``work`` cancelled, when the client leaves."""
+    made: list[Result] = []
+
+    async def make() -> None:
+        made.append(await work)
+
+    if not await while_connected(request.receive, make(), lambda: False):
+        raise ClientDisconnect
+    return made[0]
 
 
 async def disconnected(receive: Receive) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from claude_proxy.claude import stream_json, tools
-from claude_proxy.claude.channel import Channel
+from claude_proxy.claude.channel import NOT_READING, Channel
 from claude_proxy.claude.configuration import system_prompt
 from claude_proxy.claude.process import LineTooLong, ProcessEnded
 from claude_proxy.claude.prompt import Prompt
@@ -42,6 +42,8 @@ async def count(channel: Channel, prompt: Prompt) -> int:
         return await Counting(channel, time.monotonic() + TIMEOUT).count(prompt)
     except (ProcessEnded, LineError, LineTooLong) as error:
         raise BadUpstream(f"Claude Code could not count the tokens: {error}") from None
+    except TimeoutError:
+        raise UpstreamTimeout(NOT_READING) from None
 
 
 class Counting:

@@ -32,8 +32,7 @@ from claude_proxy.tasks import Tasks
 
 log = structlog.get_logger()
 
-TEND_INTERVAL = 5.0
-SETTLE_WAIT, REFILL_DELAY, BOOT_TIME = 3.0, 0.5, 0.3
+TEND_INTERVAL, SETTLE_WAIT, REFILL_DELAY, BOOT_TIME = 5.0, 3.0, 0.5, 0.3
 SPARE_BACKOFF = (1.0, 2.0, 5.0, 15.0, 60.0)
 
 
@@ -130,6 +129,7 @@ class Pool:
         self.spares = Spares(self.installation, settings.spares, settings.spare_max_age)
         self._living = Living(settings.max_sessions, settings.keep_alive)
         self._turns: set[Turn] = set()
+        self._counting: set[Session] = set()
         self._tasks = Tasks()
         self._tending: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
@@ -179,8 +179,8 @@ class Pool:
         """Ends every running and waiting turn with ``error``, and refuses new ones."""
         self._closing = error
         self._admission.fail_waiting(error)
-        for turn in self._turns:
-            turn.fail(error)
+        for each in self._turns | self._counting:
+            each.fail(error)
 
     async def run(self, turn: Turn) -> AsyncGenerator[list[Event], None]:
         """Waits for a slot, then the turn's events. The slot is free again when its process is."""
@@ -217,10 +217,12 @@ class Pool:
         prompt = Prompt.of(conversation)
         async with self._admission.slot(client):
             session, _ = await self.take(prompt, Origin.SPARE)
+            self._counting.add(session)
             try:
                 return await session.count(prompt)
             finally:
-                self.retire(session)
+                self._counting.discard(session)
+                await asyncio.shield(self.retire(session))
 
     async def take(self, prompt: Prompt, best: Origin) -> tuple[Session, Origin]:
         """The process that lives in this conversation, else a spare, else one started now.

@@ -14,7 +14,7 @@ from claude_proxy.current import Current
 from claude_proxy.http.body import read_body
 from claude_proxy.http.exchange import exchange_of
 from claude_proxy.money.allowance import Allowance, admit
-from claude_proxy.streaming import Answering, Outgoing, json_response
+from claude_proxy.streaming import Answering, Outgoing, json_response, unless_gone
 
 
 class TokenCount(msgspec.Struct):
@@ -53,7 +53,8 @@ class Messages:
         body = await read_body(request, self._current.settings.max_body_size)
         asked = wire.decode_count(body, request.headers.get("anthropic-beta", ""))
         conversation = await self._conversation(request, asked, body)
-        tokens = await self._pool.count(conversation, exchange.client_name)
+        work = self._pool.count(conversation, exchange.client_name)
+        tokens = await unless_gone(request, work)
         return json_response(msgspec.json.encode(TokenCount(tokens)))
 
     async def _conversation(
