@@ -26,8 +26,9 @@ LONGEST_ORIGIN = 300
 PREFLIGHT_SECONDS = 600
 # Beyond what browsers show of any answer.
 EXPOSED = (
-    "x-request-id, retry-after, x-should-retry, openai-processing-ms, x-claude-proxy-ignored, "
-    "x-claude-proxy-budget, x-claude-proxy-plan, x-ratelimit-limit-requests, "
+    "x-request-id, request-id, retry-after, x-should-retry, openai-processing-ms, "
+    "x-claude-proxy-ignored, x-claude-proxy-budget, x-claude-proxy-plan, "
+    "x-ratelimit-limit-requests, "
     "x-ratelimit-remaining-requests, x-ratelimit-reset-requests, x-ratelimit-reset-tokens"
 )
 TOKENS = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+(\s*,\s*[A-Za-z0-9!#$%&'*+.^_`|~-]+)*")
