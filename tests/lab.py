@@ -163,6 +163,11 @@ class Daemon:
         body = {"model": "sonnet", "input": input_, **fields}
         return self.client.post("/v1/responses", json=body)
 
+    def message(self, content: Any, **fields: Any) -> httpx.Response:
+        messages = content if isinstance(content, list) else [{"role": "user", "content": content}]
+        body = {"model": "sonnet", "max_tokens": 1_000, "messages": messages, **fields}
+        return self.client.post("/v1/messages", json=body)
+
     def children(self) -> dict[int, str]:
         """Every living process below this daemon, wherever it has gone, by its environment."""
         found = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -185,11 +186,19 @@ def test_a_line_of_twenty_megabytes_is_passed_on(fake):
     assert len(fake.chat("long").json()["choices"][0]["message"]["content"]) == 20_000_000
 
 
-def test_a_silent_stream_is_kept_alive_by_comments_until_it_is_given_up(start):
+def test_a_silent_stream_is_kept_alive_in_its_dialects_way_until_it_is_given_up(start):
     daemon = start("--claude", FAKE, "--timeout", "16")
-    answer = daemon.chat("silent-amid", stream=True)
-    assert answer.text.count(": keep-alive\n\n") == 1
-    assert sse(answer.text)[-1]["error"]["code"] == "timeout"
+    with ThreadPoolExecutor(2) as threads:
+        chat, message = threads.map(
+            lambda ask: ask("silent-amid", stream=True), (daemon.chat, daemon.message)
+        )
+    assert chat.text.count(": keep-alive\n\n") == 1
+    assert sse(chat.text)[-1]["error"]["code"] == "timeout"
+    *events, error = sse(message.text)
+    assert ": keep-alive" not in message.text
+    # One comes with the beginning.
+    assert [event["type"] for event in events].count("ping") == 2
+    assert (error["type"], error["error"]["type"]) == ("error", "timeout_error")
 
 
 @pytest.mark.parametrize("stream", [True, False])
