@@ -71,6 +71,12 @@ class ContextLengthExceeded(InvalidRequest):
     code = "context_length_exceeded"
 
 
+class ThreadUnsupported(InvalidRequest):
+    """By the code Anthropic's SDKs know to go on without having the conversation held for them."""
+
+    code = "thread_unsupported_request"
+
+
 class InvalidApiKey(ProxyError):
     """The client's key for this proxy is missing or wrong."""
 
@@ -252,9 +258,14 @@ def openai_body(error: ProxyError) -> bytes:
     return msgspec.json.encode(OpenAIError(detail))
 
 
+class AnthropicCode(msgspec.Struct):
+    error_code: str | None
+
+
 class AnthropicErrorDetail(msgspec.Struct):
     type: str
     message: str
+    details: AnthropicCode | UnsetType = UNSET
 
 
 class AnthropicError(msgspec.Struct):
@@ -298,4 +309,6 @@ def anthropic_body(error: ProxyError, request_id: str) -> bytes:
         place = re.sub(r"\[(\d+)\]", r".\1", error.param)
         message = f"{place}: {message.removeprefix(f'{error.param}: ')}"
     detail = AnthropicErrorDetail(ANTHROPIC_TYPES.get(status, default), message)
+    if isinstance(error, ThreadUnsupported):
+        detail.details = AnthropicCode(error.code)
     return msgspec.json.encode(AnthropicError(detail, request_id))

@@ -19,7 +19,7 @@ from claude_proxy.anthropic.tools import MOST_TOOLS, Choice, to_choice, to_tools
 from claude_proxy.conversation import Conversation, Effort, Options, ToolChoice, ToolUse
 from claude_proxy.dialect.body import NULL, decode_body, decode_part, names_beyond, null
 from claude_proxy.dialect.schemas import object_schema
-from claude_proxy.errors import InvalidRequest
+from claude_proxy.errors import InvalidRequest, ThreadUnsupported
 
 # What the errors of a conversation name, as this API calls it.
 PARAMS = {"schema": "output_config.format.schema"}
@@ -131,11 +131,12 @@ def refuse_what_is_not_there(request: Asked, betas: str) -> None:
             raise InvalidRequest(
                 f"anthropic-beta: '{beta[:100]}' cannot be had through Claude Code"
             )
+    if request.thread is not None:
+        raise ThreadUnsupported("No conversations are held here: send all messages", param="thread")
     edits = (request.context_management and request.context_management.edits) or []
     offending = {
         "mcp_servers": bool(request.mcp_servers),
         "container": request.container is not None,
-        "thread": request.thread is not None,
         "compaction": request.compaction is not None,
         "context_management": not all(map(is_done_anyway, edits)),
         "speed": isinstance(request, MessagesRequest) and request.speed not in (None, "standard"),

@@ -88,6 +88,11 @@ def test_the_place_stands_in_the_message_once(param, message, told):
     assert json.loads(anthropic_body(error, "r"))["error"]["message"] == told
 
 
+def test_an_sdk_is_told_in_its_words_that_no_conversation_is_held_for_it():
+    body = json.loads(anthropic_body(errors.ThreadUnsupported("x", param="thread"), "req_1"))
+    assert body["error"]["details"] == {"error_code": "thread_unsupported_request"}
+
+
 @asynccontextmanager
 async def service(place, **settings) -> AsyncGenerator[httpx.AsyncClient, None]:
     given = Settings(spares=0, **settings)

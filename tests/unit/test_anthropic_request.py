@@ -289,6 +289,10 @@ FORM = {"type": "json_schema", "schema": OBJECT}
             ask(tools=[LOOK], tool_choice={"type": "any"}, thinking={"type": "adaptive"}),
             "thinking: Thinking may not be enabled when tool_choice forces tool use",
         ),
+        (
+            ask(thread={"type": "create"}),
+            "thread: No conversations are held here: send all messages",
+        ),
         (ask(thinking={"type": "enabled"}), "thinking.budget_tokens: Field required"),
         (
             ask(thinking={"type": "enabled", "budget_tokens": 5}),
@@ -305,7 +309,6 @@ FORM = {"type": "json_schema", "schema": OBJECT}
             for name, value in {
                 "mcp_servers": [{"type": "url", "url": "https://x", "name": "x"}],
                 "container": "c",
-                "thread": {"type": "create"},
                 "compaction": {},
                 "speed": "fast",
                 "context_management": {"edits": [{"type": "clear_tool_uses_20250919"}]},
