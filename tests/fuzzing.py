@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -176,12 +177,91 @@ COMPLETION: dict[str, Any] = {
     "logit_bias": {"50256": -100},
     "user": "me",
 }
+MARK = {"type": "ephemeral"}
+COUNT: dict[str, Any] = {
+    "model": "sonnet",
+    "system": [{"type": "text", "text": "Be brief.", "cache_control": MARK}],
+    "messages": [
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "hello", "cache_control": {**MARK, "ttl": "1h"}},
+                {
+                    "type": "image",
+                    "source": {"type": "base64", "media_type": "image/png", "data": PNG},
+                },
+                {
+                    "type": "document",
+                    "source": {"type": "base64", "media_type": "application/pdf", "data": PDF},
+                    "context": "c",
+                    "citations": {"enabled": True},
+                },
+                {
+                    "type": "search_result",
+                    "source": "s",
+                    "title": "t",
+                    "content": [{"type": "text", "text": "x"}],
+                },
+            ],
+        },
+        {
+            "role": "assistant",
+            "content": [
+                {"type": "thinking", "thinking": "hm", "signature": "AAAA"},
+                {"type": "redacted_thinking", "data": "AAAA"},
+                {"type": "text", "text": "Hm.", "citations": []},
+                {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {"a": [1, "b"]}},
+            ],
+        },
+        {
+            "role": "user",
+            "content": [
+                {
+                    "type": "tool_result",
+                    "tool_use_id": "toolu_1",
+                    "is_error": True,
+                    "content": [{"type": "text", "text": "done"}],
+                }
+            ],
+        },
+        {"role": "system", "content": "Be briefer."},
+        {"role": "user", "content": "so?"},
+    ],
+    "tools": [
+        {
+            "name": "f",
+            "description": "does it",
+            "input_schema": {"type": "object", "properties": {"a": {"type": "array"}}},
+            "strict": True,
+            "cache_control": MARK,
+        },
+        {"type": "bash_20250124", "name": "bash"},
+    ],
+    "tool_choice": {"type": "auto", "disable_parallel_tool_use": True},
+    "thinking": {"type": "enabled", "budget_tokens": 1_024, "display": "summarized"},
+    "output_config": {"effort": "low"},
+    "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
+}
+MESSAGE: dict[str, Any] = COUNT | {
+    "max_tokens": 2_000,
+    "stream": True,
+    "stop_sequences": ["x"],
+    "temperature": 1,
+    "top_k": 5,
+    "output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}},
+    "metadata": {"user_id": "me"},
+    "service_tier": "auto",
+}
 # By path: a request that is fine, and the field that holds what is to be answered.
 SAMPLES = {
     "/chat/completions": (CHAT, "messages"),
     "/completions": (COMPLETION, "prompt"),
+    "/messages": (MESSAGE, "messages"),
+    "/messages/count_tokens": (COUNT, "messages"),
     "/responses": (RESPONSES, "input"),
 }
+# All of them, or those that FUZZ_PATHS names.
+PATHS = tuple(os.environ.get("FUZZ_PATHS", "").split()) or tuple(SAMPLES)
 
 
 @dataclass
@@ -239,9 +319,9 @@ def sample(rng: random.Random) -> tuple[str, dict[str, Any]]:
 
     Most end with a blank message, which is found last and costs no process of the CLI.
     """
-    path = rng.choice([*SAMPLES])
+    path = rng.choice([*PATHS])
     whole, question = SAMPLES[path]
-    needed = {"model", "tools", "store", question}
+    needed = {"model", "tools", "store", "max_tokens", question}
     asked = copy.deepcopy(
         {name: value for name, value in whole.items() if name in needed or rng.random() < 0.5}
     )
@@ -320,7 +400,7 @@ def anything(rng: random.Random, depth: int = 3) -> Any:
 
 def by_schema(rng: random.Random, description: dict[str, Any]) -> Request:
     """What the description lets a client send, and sometimes not."""
-    path = rng.choice([*SAMPLES])
+    path = rng.choice([*PATHS])
     content = description["paths"][path]["post"]["requestBody"]["content"]
     value = Instance(rng, description).of(content["application/json"]["schema"], 6)
     if rng.random() < 0.7:

@@ -1,8 +1,9 @@
 """Thousands of odd requests to a real daemon: each gets an answer that the description has.
 
 More of them, by the numbers of the requests: ``FUZZ_REQUESTS=20000 .venv/bin/pytest
-tests/integration/test_fuzz.py``, with ``FUZZ_FIRST=N`` from number N on. A failure tells its
-number, so that ``FUZZ_REQUESTS=1 FUZZ_FIRST=N`` repeats it.
+tests/integration/test_fuzz.py``, with ``FUZZ_FIRST=N`` from number N on, with
+``FUZZ_PATHS="/messages /completions"`` of these only. A failure tells its number, so that
+``FUZZ_REQUESTS=1 FUZZ_FIRST=N`` repeats it.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ import h11
 import httpx
 import jsonschema
 import pytest
+from anthropic.types import Message, RawMessageStreamEvent
 from openai.types import Completion
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.responses import Response
+from pydantic import TypeAdapter
 
 from tests import openai_types
 from tests.fuzzing import Request, request
@@ -37,7 +40,7 @@ REQUESTS = int(os.environ.get("FUZZ_REQUESTS", "1500"))
 FIRST = int(os.environ.get("FUZZ_FIRST", "0"))
 CLIENTS = 4
 PATIENCE = 30.0
-NEVER = {500, 502, 503, 504}
+NEVER = {500, 502, 503, 504, 529}
 # Of what is no HTTP/1.1 that can be read; the connection itself refuses it.
 OF_NO_REQUEST = {
     "invalid_http",
@@ -45,6 +48,8 @@ OF_NO_REQUEST = {
     "headers_too_large",
     "unsupported_transfer_encoding",
 }
+MESSAGE_EVENT: TypeAdapter[RawMessageStreamEvent] = TypeAdapter(RawMessageStreamEvent)
+PING = '{"type":"ping"}'
 EXTENSIONS = frozenset({"store", "presence_penalty", "frequency_penalty"})
 
 
@@ -127,7 +132,7 @@ class Judge:
         """None for a good answer."""
         if "x-request-id" not in answer.headers:
             of_no_request = any(f'"code":"{code}"' in answer.text for code in OF_NO_REQUEST)
-            return error_problem(answer) if of_no_request else "no id"
+            return openai_problem(answer) if of_no_request else "no id"
         if answer.status_code in NEVER:
             return "broken"
         if asked.statuses is not None and answer.status_code not in asked.statuses:
@@ -136,7 +141,7 @@ class Judge:
         told = operation["responses"].get(str(answer.status_code))
         if answer.status_code != 200:
             elsewhere = not asked.path or not asked.is_http
-            return error_problem(answer) if told or elsewhere else "not a described status"
+            return error_problem(asked, answer) if told or elsewhere else "not a described status"
         return "not described" if told is None else self._fine(asked, operation, answer)
 
     def _fine(self, asked: Request, operation: Any, answer: httpx.Response) -> str | None:
@@ -161,6 +166,10 @@ class Judge:
         if asked.path == "/chat/completions":
             for frame in data:
                 ChatCompletionChunk.model_validate_json(frame, strict=True)
+        if asked.path == "/messages":
+            for frame in data:
+                if frame != PING:  # which the SDK's types do not have
+                    MESSAGE_EVENT.validate_json(frame)
         events = [json.loads(frame) for frame in data]
         wrong = [event for event in events if not self._valid(schema, event) or "error" in event]
         return f"not described: {wrong}" if wrong else None
@@ -175,13 +184,15 @@ class Judge:
 
 
 def foreign(value: Any) -> str | None:
-    """What OpenAI's own types do not know."""
+    """What OpenAI's own types, and Anthropic's, do not know."""
     kinds = {
         "chat.completion": ChatCompletion,
         "text_completion": Completion,
         "response": Response,
+        "message": Message,
     }
-    kind = kinds.get(value.get("object")) if isinstance(value, dict) else None
+    named = (value.get("object") or value.get("type")) if isinstance(value, dict) else None
+    kind = kinds.get(named)
     if kind is None or "deleted" in value:
         return None
     if "tools" in value:
@@ -189,15 +200,32 @@ def foreign(value: Any) -> str | None:
     return "; ".join(openai_types.problems(value, kind, extensions=EXTENSIONS)) or None
 
 
-def error_problem(answer: httpx.Response) -> str | None:
-    """Exactly what OpenAI's errors have."""
+def error_problem(asked: Request, answer: httpx.Response) -> str | None:
     if answer.headers["content-type"] != "application/json":
         return "not JSON"
+    path = asked.target.decode("latin-1").removeprefix("/v1").partition("?")[0]
+    is_anthropics = path.startswith("/messages")
+    return anthropic_problem(answer) if is_anthropics else openai_problem(answer)
+
+
+def openai_problem(answer: httpx.Response) -> str | None:
+    """Exactly what OpenAI's errors have."""
     body = answer.json()
     if set(body) != {"error"} or set(body["error"]) != {"message", "type", "param", "code"}:
         return "not an error of OpenAI's"
-    message = body["error"]["message"]
-    return None if 0 < len(message) < 2_000 else "no good message"
+    return None if 0 < len(body["error"]["message"]) < 2_000 else "no good message"
+
+
+def anthropic_problem(answer: httpx.Response) -> str | None:
+    """Exactly what Anthropic's errors have."""
+    body = answer.json()
+    if set(body) != {"type", "error", "request_id"} or body["type"] != "error":
+        return "not an error of Anthropic's"
+    if body["request_id"] != answer.headers["request-id"]:
+        return "another id"
+    if set(body["error"]) - {"details"} != {"type", "message"}:
+        return "not an error of Anthropic's"
+    return None if 0 < len(body["error"]["message"]) < 2_000 else "no good message"
 
 
 def test_whatever_is_sent_is_answered_as_described(quick, description):
@@ -290,5 +318,5 @@ def test_other_addresses_are_refused(quick, url):
     )
     for answer in (chat, response):
         assert answer.status_code == 400
-        assert error_problem(answer) is None
+        assert openai_problem(answer) is None
         assert answer.json()["error"]["param"]
