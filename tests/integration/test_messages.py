@@ -26,6 +26,7 @@ from tests.lab import (
     system_upstream,
     text_block,
     turns_upstream,
+    wait_until,
 )
 
 LOOK = {
@@ -396,6 +397,37 @@ def test_tokens_are_what_the_api_counts_of_every_part(daemon, simulator, client,
     assert counted == pytest.approx(expected.raise_for_status().json()["input_tokens"], abs=3)
     shorter = client.messages.count_tokens(**asked | {"tools": [], "messages": [user(tag)]})
     assert 0 < shorter.input_tokens < counted
+
+
+def test_a_tool_runner_of_the_sdk_goes_on_without_a_thread(client, daemon, simulator, tag):
+    """A new one first asks that the conversation be held for it."""
+    refused = daemon.message(tag, thread={"type": "create"})
+    assert refused.status_code == 400
+    details = refused.json()["error"]["details"]
+    assert details == {"error_code": "thread_unsupported_request"}
+
+    @anthropic.beta_tool
+    def look(n: int) -> str:
+        """Looks.
+
+        Args:
+            n: how often
+        """
+        return f"seen {n}"
+
+    before = len(daemon.log.records("request.done"))
+    prompt = f"{tag} [simulate tool=look input='{{\"n\":7}}']"
+    runner = client.beta.messages.tool_runner(
+        model="sonnet", max_tokens=999, messages=[user(prompt)], tools=[look]
+    )
+    assert "seen 7" in runner.until_done().content[0].text
+
+    def answered():
+        return [one for one in daemon.log.records("request.done")[before:] if one["status"] == 200]
+
+    assert wait_until(lambda: len(answered()) == 2)
+    assert answered()[1]["process"] == "continued"
+    assert len(arrived(simulator, tag)) == 2
 
 
 class City(BaseModel):
