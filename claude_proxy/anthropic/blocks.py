@@ -72,6 +72,13 @@ class TextBlock(msgspec.Struct, tag_field="type", tag="text"):
     text: str
 
 
+class PlainText(msgspec.Struct):
+    """A text where nothing else may be."""
+
+    type: Literal["text"]
+    text: str
+
+
 class ImageBlock(msgspec.Struct, tag_field="type", tag="image"):
     source: Base64Source | UrlSource | FileSource
 
@@ -86,7 +93,7 @@ class DocumentBlock(msgspec.Struct, tag_field="type", tag="document"):
 class SearchResultBlock(msgspec.Struct, tag_field="type", tag="search_result"):
     source: str
     title: str
-    content: list[TextBlock]
+    content: list[PlainText]
 
 
 class ThinkingBlock(msgspec.Struct, tag_field="type", tag="thinking"):

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from claude_proxy.anthropic.blocks import CacheControl, TextBlock
+from claude_proxy.anthropic.blocks import CacheControl, PlainText
 from claude_proxy.anthropic.messages import WireMessage, to_messages
 from claude_proxy.anthropic.tools import MOST_TOOLS, Choice, to_choice, to_tools
 from claude_proxy.conversation import Conversation, Effort, Options, ToolChoice, ToolUse
@@ -34,7 +34,7 @@ LONG_LIVED = re.compile(rb'"cache_control"\s*:\s*\{[^{}]*"ttl"\s*:\s*"1h"')
 BILLING_HEADER = "x-anthropic-billing-header:"
 
 
-class SystemBlock(TextBlock, tag_field="type", tag="text"):
+class SystemBlock(PlainText):
     cache_control: CacheControl | None = None
 
 

@@ -134,7 +134,7 @@ FORM = {"type": "json_schema", "schema": OBJECT}
         (ask(stream="yes"), "stream: Expected `bool | null`, got `str`"),
         (ask(metadata=[]), "metadata: Expected `object | null`, got `array`"),
         (ask(system=[{"type": "text"}]), "system.0.text: Object missing required field `text`"),
-        (ask(system=[{"type": "image", "text": "x"}]), "system.0.type: Invalid value 'image'"),
+        (ask(system=[{"type": "image", "text": "x"}]), "system.0.type: Invalid enum value 'image'"),
         (
             ask(stop_sequences=["a", " \n"]),
             "stop_sequences.1: A stop sequence must hold more than white space",
@@ -193,6 +193,10 @@ FORM = {"type": "json_schema", "schema": OBJECT}
                 "messages.2.content.0.content.0.type: A block of the type 'search_result' cannot "
                 "be had here, which takes text, image, document"
             ),
+        ),
+        (
+            in_user(SEARCH_RESULT | {"content": [{"text": "x"}]}),
+            "messages.0.content.0.content.0.type: Object missing required field `type`",
         ),
         (
             in_user({"type": "image", "source": {"type": "url", "url": "file:///etc/passwd"}}),
