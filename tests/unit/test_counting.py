@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from claude_proxy.claude.pool import Pool
 from claude_proxy.conversation import Conversation, Message, Text, Tool, ToolCall, ToolResult
 from claude_proxy.errors import BadUpstream, ModelNotFound, ProxyError, ShuttingDown
 from claude_proxy.settings import Settings
 from tests.unit.fake_cli import installation, run, running, until
+from tests.unit.service import serving, whole
 
 # Writes down what it is told; answers to get_context_usage what ANSWER is, or nothing to SILENT.
 CLI = """\
@@ -172,3 +174,33 @@ def test_at_most_as_many_are_counted_at_once_as_there_are_slots(cli, tmp_path):
 
     (tmp_path / "heard").touch()
     run(work)
+
+
+def test_a_client_that_leaves_ends_its_count(cli, tmp_path):
+    path = cli("silent")
+
+    async def work() -> None:
+        settings = Settings(spares=0)
+        async with (
+            Pool(installation(tmp_path, path), settings) as pool,
+            serving(whole(settings, pool), pool) as service,
+        ):
+            body = b'{"model":"sonnet","messages":[{"role":"user","content":"a"}]}'
+            head = (
+                "POST /v1/messages/count_tokens HTTP/1.1\r\nhost: localhost\r\nx-api-key: sk-x\r\n"
+            )
+            place = service.listener.getsockname()[:2]
+            _, writer = await asyncio.open_connection(*place)
+            writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+            await until(lambda: "get_context_usage" in (tmp_path / "heard").read_text())
+            assert pool.stats.running == 1
+            writer.close()
+            await writer.wait_closed()
+            await until(lambda: not running(str(path)))
+            await until(lambda: pool.stats.running == 0)
+
+    (tmp_path / "heard").touch()
+    with capture_logs() as told:
+        run(work)
+    (done,) = [record for record in told if record["event"] == "request.done"]
+    assert (done["status"], done["client_gone"]) == (499, True)
