@@ -201,13 +201,14 @@ def to_schema(request: Asked) -> str | None:
 
 
 def to_options(request: Asked, choice: ToolChoice, *, sampling: bool) -> Options:
-    thinking = to_thinking(request.thinking, choice)
-    native = {} if thinking is None else {"thinking": thinking}
+    thinks = may_think(request.thinking, choice)
+    # As it came: what a model does where nothing is said depends on the model.
+    native = {} if request.thinking == NULL else {"thinking": request.thinking}
     effort = request.output_config.effort if request.output_config else None
     options = Options(
         effort=None if effort is None else Effort(effort),
         tool_choice=choice,
-        thinks=thinking is not None,
+        thinks=thinks,
     )
     if isinstance(request, MessagesRequest):
         if sampling and request.top_k is not None:
@@ -222,20 +223,20 @@ def to_options(request: Asked, choice: ToolChoice, *, sampling: bool) -> Options
     return replace(options, native=msgspec.json.encode(native).decode() if native else None)
 
 
-def to_thinking(raw: msgspec.Raw, choice: ToolChoice) -> msgspec.Raw | None:
-    """As it came; None when the model shall not think, as it does not unless it is asked to."""
+def may_think(raw: msgspec.Raw, choice: ToolChoice) -> bool:
+    """Raises InvalidRequest."""
     if raw == NULL:
-        return None
+        return False
     wanted = decode_part(_thinking_decoder, bytes(raw), "thinking")
     if wanted.type == "disabled":
-        return None
+        return False
     if wanted.type == "enabled" and wanted.budget_tokens is None:
         raise InvalidRequest("Field required", param="thinking.budget_tokens")
     if choice.use is ToolUse.REQUIRED:
         raise InvalidRequest(
             "Thinking may not be enabled when tool_choice forces tool use", param="thinking"
         )
-    return raw
+    return True
 
 
 def stop_sequences(given: list[str] | None) -> tuple[str, ...]:

@@ -125,13 +125,14 @@ def test_options_arrive(start, simulator, tag):
     assert body["tools"][2] == odd | {"name": body["tools"][2]["name"]}
     assert body["output_config"]["effort"] == "high"
     forced = {"type": "tool", "name": "search.the web"}
-    called = daemon.message(f"{tag} call", tools=[odd], tool_choice=forced)
+    off = {"type": "disabled"}
+    called = daemon.message(f"{tag} call", tools=[odd], tool_choice=forced, thinking=off)
     (use,) = called.json()["content"]
     assert (use["type"], use["name"]) == ("tool_use", "search.the web")
     assert called.json()["stop_reason"] == "tool_use"
     body = arrived(simulator, f"{tag} call")[0]
     assert body["tool_choice"] == {"type": "tool", "name": body["tools"][0]["name"]}
-    assert "thinking" not in body
+    assert body["thinking"] == off
 
 
 def test_the_sdk_gets_the_same_message_streamed_and_whole(client, simulator, tag):
