@@ -6,7 +6,7 @@ import json
 
 import pytest
 from anthropic.types import ModelInfo
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from claude_proxy.anthropic.models import Page, to_list, to_model
@@ -18,13 +18,14 @@ ids = st.lists(st.text(min_size=1, max_size=4), max_size=12, unique=True)
 
 def listed(names: list[str], **query: str) -> dict:
     page = decode_query(query, Page)
-    return json.loads(to_list([(name, name.upper()) for name in names], page))
+    return json.loads(to_list([(name, name.upper(), 9, 3) for name in names], page))
 
 
 def shown(page: dict) -> list[str]:
     return [model["id"] for model in page["data"]]
 
 
+@settings(deadline=None)
 @given(ids, st.integers(1, 5))
 def test_pages_forwards_are_all_and_in_order(names, limit):
     found, after = [], {}
@@ -39,6 +40,7 @@ def test_pages_forwards_are_all_and_in_order(names, limit):
     assert found == names
 
 
+@settings(deadline=None)
 @given(ids.filter(bool), st.integers(1, 5))
 def test_pages_backwards_are_all_that_stand_before(names, limit):
     found, before = [names[-1]], {"before_id": names[-1]}
@@ -69,9 +71,11 @@ def test_a_limit_that_is_none(query):
 
 
 def test_a_model_is_what_the_list_says_of_it():
-    made = json.loads(to_model(("claude-x-1", "Claude X")))
+    described = ("claude-x-1", "Claude X", 200_000, 64_000)
+    made = json.loads(to_model(described))
     model = ModelInfo.model_validate(made)
     assert not model.model_extra
     assert (model.id, model.display_name, model.type) == ("claude-x-1", "Claude X", "model")
     assert model.created_at.timestamp() == 0
-    assert json.loads(to_list([("claude-x-1", "Claude X")], Page()))["data"] == [made]
+    assert (model.max_input_tokens, model.max_tokens) == (200_000, 64_000)
+    assert json.loads(to_list([described], Page()))["data"] == [made]

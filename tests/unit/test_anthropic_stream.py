@@ -167,6 +167,7 @@ def test_what_the_sdk_makes_of_the_stream_is_the_whole_answer(canned, sdk, event
     assert bare[0] == bare[1]
 
 
+@settings(deadline=None, max_examples=50)
 @given(answers())
 def test_every_block_is_begun_and_ended_once_and_in_turn(events):
     first, ping, *between, delta, stop = wire(events)
@@ -187,6 +188,7 @@ def test_every_block_is_begun_and_ended_once_and_in_turn(events):
     assert not is_open
 
 
+@settings(deadline=None, max_examples=50)
 @given(answers())
 def test_the_whole_answer_holds_all_that_was_said(events):
     made = message(events)
