@@ -82,7 +82,7 @@ def placed(turns: list[tuple[str, list[dict[str, Any]]]]) -> list[tuple[str, lis
 
 @given(conversations())
 @settings(
-    max_examples=25,
+    max_examples=12,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
