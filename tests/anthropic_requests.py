@@ -94,9 +94,10 @@ assistants = st.one_of(
 def results(draw, id_: str):
     """A block as sent, and what must arrive."""
     bare: dict[str, Any] = {"type": "tool_result", "tool_use_id": id_}
-    content = draw(st.none() | texts | st.lists(st.one_of(text_blocks, attachments), max_size=3))
-    sent, kept = (None, []) if content is None else whole(content)
     is_error = draw(st.sampled_from([None, False, True]))
+    inner = text_blocks if is_error else text_blocks | attachments
+    content = draw(st.none() | texts | st.lists(inner, max_size=3))
+    sent, kept = (None, []) if content is None else whole(content)
     given = dict(bare)
     if content is not None:
         given["content"] = sent

@@ -179,9 +179,8 @@ def to_part(block: Block, raw: msgspec.Raw, at: str, model: str) -> Part:
             return Text(text)
         case ToolUseBlock(id=id_, name=name):
             return ToolCall(id_, name, arguments(block.input, f"{at}.input"))
-        case ToolResultBlock(tool_use_id=id_, content=content):
-            inner = tuple(result_parts(content or "", f"{at}.content"))
-            return ToolResult(id_, inner, is_error=bool(block.is_error))
+        case ToolResultBlock():
+            return to_result(block, at)
         case ThinkingBlock(thinking=text, signature=signature):
             return Reasoning(text, signature, model)
         case RedactedThinkingBlock(data=data):
@@ -196,6 +195,16 @@ def arguments(raw: msgspec.Raw, at: str) -> str:
     except ValueError as error:
         raise InvalidRequest(f"The input of a tool is unusable: {error}", param=at) from None
     return bytes(raw).decode()
+
+
+def to_result(block: ToolResultBlock, at: str) -> ToolResult:
+    """Of a failure the API takes texts only, and the CLI would leave out all else."""
+    inner = tuple(result_parts(block.content or "", f"{at}.content"))
+    if block.is_error and not all(isinstance(part, Text) for part in inner):
+        raise InvalidRequest(
+            "All content must be of the type 'text' where is_error is true", param=f"{at}.content"
+        )
+    return ToolResult(block.tool_use_id, inner, bool(block.is_error))
 
 
 def result_parts(

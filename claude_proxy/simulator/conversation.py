@@ -138,6 +138,8 @@ def _tool_result(block: Json, path: str) -> None:
         raise invalid(f"{path}.content: Input should be a valid string or list")
     for index, part in enumerate(content if isinstance(content, list) else ()):
         _block(part, "tool_result", f"{path}.content.{index}")
+    if block.get("is_error") and any(part["type"] != "text" for part in blocks_of(content)):
+        raise invalid(f'{path}: all content must be type "text" if "is_error" is true')
 
 
 def _tool_use_id(identifier: object, path: str) -> None:

@@ -195,6 +195,22 @@ FORM = {"type": "json_schema", "schema": OBJECT}
             ),
         ),
         (
+            answered(
+                [
+                    {
+                        "type": "tool_result",
+                        "tool_use_id": "toolu_1",
+                        "content": [{"type": "image", "source": PNG_SOURCE}],
+                        "is_error": True,
+                    }
+                ]
+            ),
+            (
+                "messages.2.content.0.content: All content must be of the type 'text' where "
+                "is_error is true"
+            ),
+        ),
+        (
             in_user(SEARCH_RESULT | {"content": [{"text": "x"}]}),
             "messages.0.content.0.content.0.type: Object missing required field `type`",
         ),

@@ -127,6 +127,14 @@ REFUSED = [
         ),
     ),
     (
+        'messages.2.content.0.tool_result: all content must be type "text"',
+        simple(
+            user("x"),
+            assistant([call("a")]),
+            user([{**result("a", [image("QQ==")]), "is_error": True}]),
+        ),
+    ),
+    (
         "multiple `tool_result`",
         simple(user("x"), assistant([call("a")]), user([result("a"), result("a")])),
     ),
