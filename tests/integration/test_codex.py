@@ -142,6 +142,7 @@ def test_a_plans_limit_ends_it_at_once(start, codex):
     *_, last = codex(daemon.url, "limit", retries=5, succeeds=False)
     assert last["type"] == "turn.failed"
     assert "hit your usage limit" in last["error"]["message"]
+    daemon.log.wait_for("request.done")
     assert len(daemon.log.records("request.done")) == 1
 
 

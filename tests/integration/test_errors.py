@@ -20,7 +20,7 @@ FAKE = str(Path(__file__).parent.parent / "fakes" / "claude")
 def fake():
     from tests.lab import Daemon
 
-    running = Daemon("--claude", FAKE, "--timeout", "1.5", "--spares", "1")
+    running = Daemon("--claude", FAKE, "--timeout", "3", "--spares", "1")
     yield running
     running.close()
 
@@ -135,10 +135,12 @@ def test_the_sdk_raises_on_an_error_in_mid_stream(daemon, tag):
     ],
 )
 def test_whatever_the_cli_does_the_client_gets_one_error(fake, how, status, code):
-    answer = fake.chat(how)
+    with ThreadPoolExecutor(1) as beside:
+        whole = beside.submit(fake.chat, how)
+        streamed = fake.chat(how, stream=True)
+        answer = whole.result()
     assert answer.status_code == status, answer.text
     assert error_of(answer)["code"] == code
-    streamed = fake.chat(how, stream=True)
     if how.endswith("amid") or how in ("torn", "non-utf-8", "deaf"):
         frames = sse(streamed.text)
         assert frames[0]["choices"][0]["delta"]["role"] == "assistant"
