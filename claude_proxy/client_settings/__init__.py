@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from claude_proxy.client_settings import agents, apps, programs
-from claude_proxy.client_settings.snippet import Endpoint, File, Model, Snippet
+from claude_proxy.client_settings.snippet import Endpoint, File, Model, Snippet, fits
 
-__all__ = ["CLIENTS", "Endpoint", "File", "Model", "Snippet", "all_for"]
+__all__ = ["CLIENTS", "Endpoint", "File", "Model", "Snippet", "all_for", "fits"]
 
 CLIENTS: dict[str, Callable[[Endpoint], list[Snippet]]] = {
     "openclaw": agents.openclaw,

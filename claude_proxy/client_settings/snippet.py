@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,9 @@ from dataclasses import dataclass
 VARIABLE = "PROXY_API_KEY"
 SHELL = "in a shell"
 SMALL = "haiku"
+# Characters that end a line, a comment's or a command's, in one of the languages, or that one of
+# them does not take: control characters, halves of pairs, separators of lines and paragraphs.
+UNFIT = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +88,13 @@ def shell_path(file: File) -> str:
     return f"~/{shlex.quote(rest)}" if not home and rest else shlex.quote(str(file))
 
 
+def fits(text: str) -> bool:
+    """Whether a path or a name can be told to any client."""
+    return all(unicodedata.category(sign) not in UNFIT for sign in text)
+
+
 def quoted(text: str) -> str:
-    """A string as JSON, TOML, YAML, JavaScript and Python take it."""
+    """A string that ``fits``, as JSON, TOML, YAML, JavaScript and Python take it."""
     return json.dumps(text, ensure_ascii=False)
 
 

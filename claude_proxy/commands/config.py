@@ -60,9 +60,9 @@ def write(snippets: Sequence[Snippet], environ: Mapping[str, str], *, rehearsed:
     }
     for path in texts:
         own_files.refuse_foreign(path)
-    for path, text in texts.items():
-        if not rehearsed:
-            own_files.write(path, text)
+    if not rehearsed:
+        own_files.write(texts)
+    for path in texts:
         say(f"{'would write' if rehearsed else 'wrote'} {path}")
     if not texts:
         say(f"{snippets[0].title} reads no file that is its own: nothing is written, paste this")
@@ -72,7 +72,10 @@ def write(snippets: Sequence[Snippet], environ: Mapping[str, str], *, rehearsed:
 
 
 def path_of(file: File, environ: Mapping[str, str]) -> Path:
+    """Raises ConfigurationError for one that cannot be told in a line."""
     directory = environ.get(file.variable) or file.directory
     home = environ.get("HOME") or os.path.expanduser("~")  # noqa: PTH111 - no error without a home
     rest = directory.removeprefix("~/")
-    return (Path(directory) if rest == directory else Path(home, rest)).absolute() / file.name
+    path = Path(directory) if rest == directory else Path(home, rest)
+    service_endpoint.check(str(path))
+    return path.absolute() / file.name

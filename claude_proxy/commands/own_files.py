@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from contextlib import suppress
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from claude_proxy import small_file
@@ -33,37 +35,61 @@ def is_ours(content: str) -> bool:
 
 def refuse_foreign(path: Path) -> None:
     """Raises ConfigurationError where a file is not to be touched."""
-    problem = None
-    if path.is_symlink():
-        problem = f"is a symbolic link to {os.path.realpath(path)}"
-    elif path.exists():
-        try:
-            if not is_ours(small_file.read(path).decode(errors="replace")):
-                problem = "is not by claude-proxy config, or was changed since"
-        except OSError as error:
-            problem = f"cannot be read ({error.strerror})"
-    if problem:
+    if problem := foreign(path):
         raise ConfigurationError(
             f"{path} {problem}, and stays as it is: move it away, or leave out --write and paste"
         )
 
 
-def write(path: Path, content: str) -> None:
-    """Seen whole or not at all, by the user alone. Raises ConfigurationError."""
-    refuse_foreign(path)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+def foreign(path: Path) -> str | None:
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
+        if path.is_symlink():
+            return f"is a symbolic link to {os.path.realpath(path)}"
+        if path.exists() and not is_ours(small_file.read(path).decode(errors="replace")):
+            return "is not by claude-proxy config, or was changed since"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return None
+
+
+def write(texts: Mapping[Path, str]) -> None:
+    """Each seen whole or not at all, by the user alone; where one cannot be written, none is.
+    Raises ConfigurationError.
+    """
+    drafts: dict[Path, Path] = {}
+    try:
+        for path, text in texts.items():
+            refuse_foreign(path)
+            with explained(path):
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                # A name that nobody can have foreseen: what lay there before would be another's.
+                drafts[path] = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+                fill(drafts[path], text)
+        for path, draft in drafts.items():
+            refuse_foreign(path)
+            with explained(path):
+                draft.replace(path)
+    finally:
+        for draft in drafts.values():
+            with suppress(OSError):
+                draft.unlink()
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise ConfigurationError(
             f"cannot write {path}: {error.strerror}; leave out --write and paste"
         ) from None
-    finally:
-        with suppress(OSError):
-            draft.unlink()
+
+
+def fill(draft: Path, text: str) -> None:
+    """Raises OSError, also where there is anything of that name."""
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        os.fchmod(descriptor, 0o600)  # whatever the umask
+        file.write(text)
+        file.flush()
+        os.fsync(descriptor)

@@ -9,7 +9,7 @@ from claude_proxy import small_file
 from claude_proxy.api_key import ApiKey
 from claude_proxy.claude.context import size_of
 from claude_proxy.claude.models import ALWAYS
-from claude_proxy.client_settings import Endpoint, Model
+from claude_proxy.client_settings import Endpoint, Model, fits
 from claude_proxy.command_line import Invocation
 from claude_proxy.commands import program, seen
 from claude_proxy.commands.health import reachable
@@ -18,6 +18,7 @@ from claude_proxy.commands.key import key_of
 from claude_proxy.directories import configuration_directory
 from claude_proxy.listeners import Place, bracketed, places
 from claude_proxy.settings import ConfigurationError, Settings
+from claude_proxy.values import is_host
 
 ADDRESS = frozenset({"--host", "--port", "--listen"})
 ENVIRONMENT = "flag or environment"
@@ -46,13 +47,18 @@ def find(asked: Invocation, environ: Mapping[str, str]) -> Endpoint:
         str(directory),
     )
     for path in (endpoint.key_file or "", *endpoint.key_command, endpoint.directory):
-        if not is_text(path):
-            raise ConfigurationError(f"no client can be told of {path!a}, which is not UTF-8")
+        check(path)
+    for model in endpoint.models:
+        check(model.name)
     return endpoint
 
 
-def is_text(path: str) -> bool:
-    return path.isascii() or path == path.encode(errors="replace").decode()
+def check(text: str) -> None:
+    """Raises ConfigurationError."""
+    if not fits(text):
+        raise ConfigurationError(
+            f"no client can be told of {text!a}, which is not UTF-8, or not in one line"
+        )
 
 
 def url_of(where: Sequence[Place]) -> str:
@@ -66,7 +72,13 @@ def url_of(where: Sequence[Place]) -> str:
     found = next((place for place in open_ports if place.port), None)
     if found is None:
         raise ConfigurationError("it takes another port each time: say which with --port")
-    return f"http://{bracketed(reachable(found.host))}:{found.port}"
+    host = reachable(found.host.strip("[]"))
+    if not is_host(host.lower()):  # some texts hold it where a shell reads it
+        raise ConfigurationError(
+            f"the service listens on {found.host!a}, which is no name or address that a client "
+            "could take: say one with --host"
+        )
+    return f"http://{bracketed(host)}:{found.port}"
 
 
 def models(default: str, settings: Settings) -> list[Model]:

@@ -47,7 +47,7 @@ def text_of(path: Path) -> str | None:
 
 def on_disk(environ: Mapping[str, str]) -> str:
     """The service's file and drop-ins of this user's own, for when no manager can be asked."""
-    with suppress(RuntimeError):  # there is no home directory
+    with suppress(RuntimeError, OSError):  # no home directory, or one that is not ours to look into
         path = directory(environ) / units.SERVICE
         parts = [path, *sorted(path.with_name(f"{path.name}.d").glob("*.conf"))]
         return "\n".join(text_of(part) or "" for part in parts if path.exists())

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from claude_proxy.claude.models import Models
-from claude_proxy.client_settings import Endpoint, Model, Snippet, all_for
+from claude_proxy.client_settings import Endpoint, Model, Snippet, all_for, fits
 
 
 def snippets(url: str, models: Models) -> list[Snippet]:
     """``url``: where the service was reached, without a path. The key is referred to by the command
     that prints it.
     """
-    names = dict.fromkeys(
-        [models.resolve(""), *filter(lambda name: is_short(name, models), models.ids())]
-    )
+    short = [name for name in models.ids() if is_short(name, models)]
+    names = filter(fits, dict.fromkeys([models.resolve(""), *short]))
     return all_for(Endpoint(url, [model(name, models) for name in names]))
 
 

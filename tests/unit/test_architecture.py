@@ -76,7 +76,7 @@ ALLOWED = {
         *("claude_proxy.listeners", "claude_proxy.money.spending", "claude_proxy.claude.cli"),
         *("claude_proxy.small_file", "claude_proxy.clients", "claude_proxy.client_settings"),
         *("claude_proxy.exit_codes", "claude_proxy.manual", "claude_proxy.shell_completions"),
-        *("claude_proxy.claude.context", "claude_proxy.claude.models"),
+        *("claude_proxy.claude.context", "claude_proxy.claude.models", "claude_proxy.values"),
     },
     "claude_proxy.exit_codes": set(),
     "claude_proxy.shell_completions": {"claude_proxy.command_line", "claude_proxy.settings"},

@@ -10,6 +10,9 @@ import tomllib
 import pytest
 
 from claude_proxy.client_settings import CLIENTS
+from claude_proxy.commands import own_files, service_endpoint, unit_files
+from claude_proxy.listeners import Place
+from claude_proxy.settings import ConfigurationError
 from tests.unit.test_commands_desk import Desk
 
 PROFILE = ".codex/claude-proxy.config.toml"
@@ -50,7 +53,7 @@ def test_the_key_is_made_and_referred_to_and_never_shown(desk):
     ("flags", "base"),
     [
         (["--port", "65535"], "http://127.0.0.1:65535/v1"),
-        (["--host", "::1", "--port", "81"], "http://[::1]:81/v1"),
+        (["--host", "[::1]", "--port", "81"], "http://[::1]:81/v1"),
         (["--host", "0.0.0.0"], "http://127.0.0.1:8080/v1"),
         (["--host", "::", "--port", "82"], "http://[::1]:82/v1"),
         (["--host", "localhost"], "http://localhost:8080/v1"),
@@ -125,6 +128,25 @@ def test_a_path_that_is_no_text_is_an_error(desk):
     assert "is not UTF-8" in desk.complaint("config", "codex", HOME=str(home))
 
 
+@pytest.mark.parametrize("text", ["a\nrm -rf b", "a\u2028b", "a\x1b[31m", "a\x7f", "\udcff"])
+def test_what_would_end_a_line_gets_into_no_text_that_somebody_pastes(text):
+    with pytest.raises(ConfigurationError, match="not in one line"):
+        service_endpoint.check(text)
+
+
+def test_that_holds_for_names_of_models_and_for_the_places_of_files(desk):
+    said = desk.complaint("config", "openai", "--model-alias", "a\nimport os=sonnet")
+    assert "'a\\nimport os'" in said
+    assert "'a\\nb'" in desk.complaint("config", "codex", CODEX_HOME="a\nb")
+
+
+@pytest.mark.parametrize("host", ["$(id)", "`id`", 'a"b', "a b", "x@y", "fe80::1%eth0;id"])
+def test_a_host_that_is_none_gets_into_no_text_that_a_shell_reads(host):
+    """`HOST` is a variable that others set, too."""
+    with pytest.raises(ConfigurationError, match="say one with --host"):
+        service_endpoint.url_of([Place(host, 8080)])
+
+
 def test_a_key_that_cannot_be_read_is_an_error(desk):
     assert "gone: No such file" in desk.complaint("config", "codex", "--api-key-file", "gone")
 
@@ -193,6 +215,59 @@ def test_a_symbolic_link_is_left_alone(desk, tmp_path, there):
 def test_what_is_no_regular_file_is_left_alone(desk):
     (desk.home / PROFILE).mkdir(parents=True)
     assert "cannot be read (Is a directory)" in desk.complaint("config", "codex", "--write")
+
+
+def test_what_cannot_even_be_looked_at_is_an_error_that_says_what_to_do(desk):
+    """As root, every directory can be searched; but no name is that long."""
+    said = desk.complaint("config", "codex", "--write", CODEX_HOME=str(desk.home / ("a" * 300)))
+    assert "cannot be read (File name too long)" in said
+
+
+def test_a_home_that_is_not_ours_to_look_into_has_no_units():
+    """As above, by a name that is too long."""
+    assert unit_files.on_disk({"XDG_CONFIG_HOME": f"/{'a' * 300}"}) == ""
+
+
+def test_nothing_is_written_where_one_of_several_cannot_be(tmp_path):
+    (tmp_path / "file").touch()
+    good, bad = tmp_path / "there/good", tmp_path / "file/bad"
+    with pytest.raises(ConfigurationError, match="file/bad: File exists"):
+        own_files.write({good: "text", bad: "text"})
+    assert [*good.parent.iterdir()] == []
+
+
+def test_what_somebody_else_has_put_in_the_way_is_not_used(tmp_path, monkeypatch):
+    """In a directory that others can write to; the mode would be theirs."""
+    monkeypatch.setattr(own_files.secrets, "token_hex", lambda _: "guessed")
+    path, planted = tmp_path / "it", tmp_path / ".it.guessed"
+    os.mkfifo(planted)
+    with pytest.raises(ConfigurationError, match="File exists"):
+        own_files.write({path: "text"})
+    assert not path.exists()
+
+
+def test_a_file_is_the_users_alone_whatever_the_umask(tmp_path):
+    before = os.umask(0o777)
+    try:
+        own_files.write({tmp_path / "it": "text"})
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "it").stat().st_mode) == 0o600
+
+
+def test_what_comes_into_being_meanwhile_stays(tmp_path, monkeypatch):
+    path = tmp_path / "it"
+    fill = own_files.fill
+
+    def slow(draft, text):
+        fill(draft, text)
+        path.write_text("mine")
+
+    monkeypatch.setattr(own_files, "fill", slow)
+    with pytest.raises(ConfigurationError, match="stays as it is"):
+        own_files.write({path: "text"})
+    assert [*tmp_path.iterdir()] == [path]
+    assert path.read_text() == "mine"
 
 
 def test_a_directory_that_cannot_be_made_is_an_error_that_says_what_to_do(desk):

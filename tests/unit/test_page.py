@@ -9,8 +9,9 @@ from importlib import resources
 import httpx
 import pytest
 
+from claude_proxy.claude.models import Models
 from claude_proxy.claude.pool import Pool
-from claude_proxy.page import files
+from claude_proxy.page import clients, files
 from claude_proxy.settings import Settings
 from tests.unit.fake_cli import installation, run
 from tests.unit.service import whole
@@ -64,6 +65,13 @@ def test_a_host_that_is_none_gets_into_no_text_that_somebody_pastes(ask, host):
         assert told.status_code == 200
         assert "http://localhost/v1" in told.text
         assert host.partition(".")[0] not in told.text
+
+
+def test_a_name_that_would_end_a_line_gets_into_no_text_that_somebody_pastes():
+    models = Models("sonnet", {"fast": "haiku", "x\nimport os": "sonnet"})
+    texts = "".join(one.text for one in clients.snippets("http://localhost:8080", models))
+    assert "fast" in texts
+    assert "import os:" not in texts
 
 
 def test_every_file_is_listed():
