@@ -53,6 +53,10 @@ class Clients:
         default = Client(DEFAULT, digest(key.value.encode()))
         return cls((default, *others), key.source)
 
+    def has(self, client: Client) -> bool:
+        """Whether its key is still one of theirs, with whatever limits."""
+        return any(each.digest == client.digest for each in self.all)
+
     def whose(self, key: bytes) -> Client | None:
         """Takes the same time for every key of that length, whatever the clients' keys are."""
         given = digest(key)

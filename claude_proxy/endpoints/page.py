@@ -77,9 +77,11 @@ class Page:
         return file_response(request, name)
 
     async def overview(self, request: Request) -> Response:
-        exchange_of(request).quiet = True
+        exchange = exchange_of(request)
+        exchange.quiet = True
         if EVENT_STREAM in request.headers.get("accept", "") and request.method != "HEAD":
-            return self._watchers.one_more()
+            assert exchange.client is not None  # noqa: S101 - this route is not open
+            return self._watchers.one_more(exchange.client)
         return of_now(self._overlook.now())
 
     async def client_settings(self, request: Request) -> Response:

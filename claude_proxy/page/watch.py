@@ -9,6 +9,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from claude_proxy.clients import Client
 from claude_proxy.current import Current
 from claude_proxy.dialect.frames import KEEP_ALIVE
 from claude_proxy.errors import RETRY_SOON, Overloaded
@@ -19,7 +20,7 @@ from claude_proxy.streaming import while_connected
 # In seconds: how often it looks, how long it says nothing, how long nobody takes what it says.
 INTERVAL, SILENCE, SEND_TIMEOUT = 1.0, 15.0, 30.0
 MOST_WATCHERS = 16
-HEADERS = ((b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache"))
+HEADERS = ((b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-store"))
 
 
 class Watchers:
@@ -30,31 +31,32 @@ class Watchers:
         self._overlook = overlook
         self._count = 0
 
-    def one_more(self) -> Response:
+    def one_more(self, client: Client) -> Response:
         """Raises Overloaded."""
         if self._count >= MOST_WATCHERS:
             raise Overloaded(
                 f"{MOST_WATCHERS} pages are watching already: close one of them",
                 retry_after=RETRY_SOON,
             )
-        return Watch(self)
+        return Watch(self, client)
 
-    async def watch(self, receive: Receive, send: Send) -> None:
-        """Until the client leaves, or the program ends."""
+    async def watch(self, client: Client, receive: Receive, send: Send) -> None:
+        """Until the client leaves, its key is taken away by a reload, or the program ends."""
         self._count += 1
         try:
             with suppress(ClientDisconnect):
-                await while_connected(receive, self._tell(send), lambda: False)
+                await while_connected(receive, self._tell(client, send), lambda: False)
         finally:
             self._count -= 1
 
-    async def _tell(self, send: Send) -> None:
+    async def _tell(self, client: Client, send: Send) -> None:
         loop = asyncio.get_running_loop()
         await deliver(send, {"type": "http.response.start", "status": 200, "headers": HEADERS})
         told, told_at = b"", loop.time()
         while True:
-            is_last = self._current.draining
-            latest = self._overlook.latest()
+            is_known = self._current.clients.has(client)
+            is_last = self._current.draining or not is_known
+            latest = self._overlook.latest() if is_known else told
             frame = b""
             if latest != told:
                 told, frame = latest, b"data: %b\n\n" % latest
@@ -72,13 +74,14 @@ class Watchers:
 
 
 class Watch(Response):
-    def __init__(self, watchers: Watchers) -> None:
+    def __init__(self, watchers: Watchers, client: Client) -> None:
         super().__init__()
         self._watchers = watchers
+        self._client = client
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         watched.mark(scope)
-        await self._watchers.watch(receive, send)
+        await self._watchers.watch(self._client, receive, send)
 
 
 async def deliver(send: Send, message: Message) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import pytest
@@ -13,7 +13,8 @@ import pytest
 from claude_proxy import app
 from claude_proxy.api_key import ApiKey
 from claude_proxy.claude.pool import Pool
-from claude_proxy.clients import Clients
+from claude_proxy.clients import Client as Customer
+from claude_proxy.clients import Clients, digest
 from claude_proxy.current import Current
 from claude_proxy.http import server
 from claude_proxy.kept import Kept
@@ -115,7 +116,9 @@ def test_events_come_at_first_and_when_something_changes_and_are_no_request(scen
     async def work():
         async with scene() as here:
             client = await here.ask()
-            assert f"content-type: {EVENTS}; charset=utf-8" in await head(client)
+            lines = await head(client)
+            assert f"content-type: {EVENTS}; charset=utf-8" in lines
+            assert "cache-control: no-store" in lines
             first = await event(client)
             assert first.usage.today.total.usd == 0
             here.spending.add(Used("phone", "m", usd=0.5))
@@ -192,6 +195,29 @@ def test_it_ends_with_the_program_at_once_and_says_why(scene, why):
             async with asyncio.timeout(SOON):
                 assert (await client._reader.read()).endswith(b"0\r\n\r\n")
                 await asyncio.shield(here.service.task)
+
+    run(work)
+
+
+def test_who_has_lost_the_key_sees_no_more(scene):
+    async def work():
+        async with scene() as here:
+            phone = Customer("phone", digest(b"sk-phone"))
+            clients = here.current.clients
+            here.current.clients = Clients([*clients.all, phone], "test")
+            client, other = await here.ask(key="sk-phone"), await here.ask()
+            await event(client)
+            await event(other)
+            limited = replace(phone, rate=1)
+            here.current.clients = Clients([*clients.all, limited], "test")
+            here.spending.add(Used("phone", "m", usd=0.5))
+            assert (await event(client)).usage.today.total.usd == 0.5
+            await event(other)
+            here.current.clients = clients
+            here.spending.add(Used("default", "m", usd=0.25))
+            assert (await event(other)).usage.today.total.usd == 0.75
+            async with asyncio.timeout(SOON):
+                assert await client._reader.read() == b"\r\n0\r\n\r\n"
 
     run(work)
 
