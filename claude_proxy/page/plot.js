@@ -31,11 +31,16 @@ export function ranked(days, by) {
 }
 
 /** The amounts of one day in that order. @param {Day} day @param {By} by @param {string[]} names */
-function amounts(day, by, names) {
-  const known = names.map((name) => day[by][name] ?? 0);
-  if (names.at(-1) === OTHERS) {
-    known[known.length - 1] = day.usd - known.slice(0, -1).reduce((sum, usd) => sum + usd, 0);
-  }
+export function amounts(day, by, names) {
+  // A map: a client may be called `constructor`, which every object has.
+  const left = new Map(Object.entries(day[by]));
+  const known = names.map((name) => {
+    const usd = left.get(name) ?? 0;
+    left.delete(name);
+    return usd;
+  });
+  // Summed up, and not the day's less the others': that is a little more or less than nothing.
+  if (names.at(-1) === OTHERS) known.push([...left.values()].reduce((sum, usd) => sum + usd, known.pop() ?? 0));
   return known;
 }
 

@@ -54,7 +54,7 @@ const showService = whenChanged((/** @type {any} */ service) => {
     `up since ${time(service.started_at)}.`;
 });
 
-const STATUS = { allowed: "", allowed_warning: "nearly used up", rejected: "used up" };
+const STATUS = new Map([["allowed", ""], ["allowed_warning", "nearly used up"], ["rejected", "used up"]]);
 
 const showLimits = whenChanged((/** @type {any} */ { plan, budgets }) => {
   const bars = plan.map((/** @type {any} */ window) => {
@@ -63,7 +63,7 @@ const showLimits = whenChanged((/** @type {any} */ { plan, budgets }) => {
       name: windowName(window.window),
       used,
       value: used === null ? "not told" : percent(used),
-      state: STATUS[/** @type {keyof typeof STATUS} */ (window.status)] ?? window.status,
+      state: STATUS.get(window.status) ?? window.status,
       resets: window.resets_at && `Resets ${until(window.resets_at)}`,
     });
   });

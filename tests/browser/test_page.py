@@ -126,6 +126,24 @@ def test_spend_by_model_and_by_client_as_a_plot_and_as_a_table(page):
     assert shown in page.text("#days-table tbody")
 
 
+def test_what_others_have_spent_is_summed_up_whatever_they_are_called(page):
+    """0.1 + 0.2 is not 0.3, and every object has a `constructor`."""
+    by = {"a": 0.1, "b": 0.2, "c": 0.3, "d": 0.05, "e": 0.05}
+    days = [{"day": "2026-11-01", "usd": 0.7, "by_client": by}]
+    days += [{"day": "2026-11-02", "usd": 0.6, "by_client": {"a": 0.1, "b": 0.2, "c": 0.3}}]
+    told = page.run(
+        f"""import("/page/plot.js").then(({{ amounts, ranked }}) => {{
+            const days = {json.dumps(days)};
+            const names = ranked(days, "by_client").map(([name]) => name);
+            return days.map((day) => amounts(day, "by_client", names));
+        }})"""
+    )
+    assert told == [[0.3, 0.2, 0.1, 0.1], [0.3, 0.2, 0.1, 0]]
+    odd = """import("/page/plot.js").then(({ amounts }) =>
+        amounts({ usd: 1, by_model: { m: 1 } }, "by_model", ["m", "constructor"]))"""
+    assert page.run(odd) == [1, 0]
+
+
 def test_settings_of_a_client_are_chosen_and_copied(page, daemon):
     page.until("document.querySelectorAll('#client option').length > 10")
     page.run("document.getElementById('client').value = 'openai'")
