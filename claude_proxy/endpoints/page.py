@@ -108,6 +108,9 @@ def of_now(body: bytes) -> Response:
 
 
 def reached(request: Request) -> str:
-    """The URL, without a path, by which the client has found this."""
+    """The URL, without a path, by which the client has found this; of a reverse proxy with TLS,
+    which says so, too: by http the key would pass the network for all to see.
+    """
     host = request.headers.get("host", "")
-    return f"http://{host if HOST.fullmatch(host) else 'localhost'}"
+    scheme = "https" if request.headers.get("x-forwarded-proto") == "https" else "http"
+    return f"{scheme}://{host if HOST.fullmatch(host) else 'localhost'}"

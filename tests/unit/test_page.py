@@ -57,6 +57,16 @@ def test_settings_of_clients_have_the_address_by_which_they_were_asked_for(ask):
     assert ask("GET", "/v1/client_settings").status_code == 401
 
 
+@pytest.mark.parametrize(
+    ("given", "scheme"), [("https", "https"), ("http", "http"), ("javascript", "http")]
+)
+def test_settings_of_clients_have_tls_where_a_reverse_proxy_has_it(ask, given, scheme):
+    for path in ("/", "/v1/client_settings"):
+        told = ask("GET", path, x_forwarded_proto=given, **KEY).text
+        assert f"{scheme}://localhost:8080/v1" in told
+        assert "javascript:" not in told
+
+
 @pytest.mark.parametrize("host", ["$(id).localhost:8080", "x'y.localhost", "a;b.localhost"])
 def test_a_host_that_is_none_gets_into_no_text_that_somebody_pastes(ask, host):
     """The gate takes them for this machine, as browsers do."""
