@@ -20,8 +20,11 @@ from claude_proxy.readiness import why_not_ready
 # Seconds for which one is good enough for everybody who watches.
 FRESH = 0.5
 # Seconds after which the month is read again, though nothing was added here: another daemon of the
-# user's may have spent something. A month of many clients takes milliseconds to sum up.
+# user's may have spent something.
 MONTH_FRESH = 10.0
+# Times as long as it took, in which nobody was served, it is not read again, whatever was added: a
+# month of ten thousand sums, by day, client and model, takes some 80 ms.
+REST = 50.0
 
 
 class Service(msgspec.Struct):
@@ -78,6 +81,7 @@ class Overlook:
         self._last = b""
         self._made_at = self._read_at = float("-inf")
         self._read: tuple[int, date] | None = None
+        self._took = 0.0
 
     def latest(self) -> bytes:
         """As JSON; of late, or of now when it is the last one."""
@@ -105,9 +109,10 @@ class Overlook:
     def _month(self) -> tuple[Period, Period, list[Day]]:
         spending, now = self._allowance.spending, time.monotonic()
         known = spending.additions, spending.day()
-        if known != self._read or now - self._read_at > MONTH_FRESH:
+        if now - self._read_at > (MONTH_FRESH if known == self._read else REST * self._took):
             self._spent = usage.month(spending)
-            self._read, self._read_at = known, now
+            self._read, self._read_at = known, time.monotonic()
+            self._took = self._read_at - now
         return self._spent
 
     def _service(self) -> Service:

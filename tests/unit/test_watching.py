@@ -164,6 +164,22 @@ def test_so_many_may_watch_and_whoever_leaves_makes_room(scene):
     run(work)
 
 
+@pytest.mark.parametrize(("rest", "usd"), [(0, 0.5), (1e9, 0)])
+def test_a_month_that_takes_long_to_sum_up_is_summed_up_seldom(tmp_path, monkeypatch, rest, usd):
+    monkeypatch.setattr(overview, "REST", rest)
+
+    async def work():
+        current, spending = Current(Settings(), Clients.of(ApiKey("sk-x", "test"))), Spending()
+        async with Pool(installation(tmp_path), Settings(spares=0)) as pool:
+            overlook = Overlook(current, pool, Allowance(current, spending), Recent())
+            overlook.now()
+            spending.add(Used("phone", "m", usd=0.5))
+            told = msgspec.json.decode(overlook.now(), type=Overview)
+            assert told.usage.month.total.usd == usd
+
+    run(work)
+
+
 def test_what_another_daemon_has_spent_is_seen_too(tmp_path, monkeypatch):
     monkeypatch.setattr(overview, "MONTH_FRESH", 0)
     path = tmp_path / "spending.db"
