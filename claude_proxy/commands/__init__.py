@@ -7,9 +7,11 @@ variable's value.
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Mapping
 
 from claude_proxy.command_line import Invocation
+from claude_proxy.settings import ConfigurationError
 
 
 def run(asked: Invocation, environ: Mapping[str, str]) -> int:
@@ -18,5 +20,11 @@ def run(asked: Invocation, environ: Mapping[str, str]) -> int:
     Each command is a module of its name, and what the others need is not imported for it.
     """
     command = importlib.import_module(f"{__name__}.{asked.command}")
-    code: int = command.run(asked, environ)
+    try:
+        code: int = command.run(asked, environ)
+    except OSError as error:  # each knows what may go wrong with its own files; this is the rest
+        place = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        raise ConfigurationError(
+            f"{place}{error.strerror}; is HOME that of this user, as `sudo -H` makes it?"
+        ) from None
     return code

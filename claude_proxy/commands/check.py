@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from typing import TypeAlias
 
 from claude_proxy.command_line import Invocation
 from claude_proxy.commands import seen
@@ -12,7 +13,8 @@ from claude_proxy.commands.checks.finding import FAIL, Finding, Scene
 from claude_proxy.commands.external import say
 from claude_proxy.exit_codes import SOMETHING_WRONG, WELL
 
-CHECKS: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
+Check: TypeAlias = Callable[[Scene], Iterator[Finding]]
+CHECKS: tuple[Check, ...] = (
     host.program_itself,
     account.cli_here,
     account.cli_of_service,
@@ -47,7 +49,17 @@ def run(asked: Invocation, environ: Mapping[str, str]) -> int:
         levels.add(FAIL)
         say(Finding(FAIL, "configuration file", asked.problem).line())
     for check in CHECKS:
-        for finding in check(scene):
+        for finding in findings(check, scene):
             levels.add(finding.level)
             say(finding.line())
     return SOMETHING_WRONG if FAIL in levels else WELL
+
+
+def findings(check: Check, scene: Scene) -> Iterator[Finding]:
+    """With one more where it may not look; HOME is another user's, most often."""
+    try:
+        yield from check(scene)
+    except OSError as error:
+        name = check.__name__.replace("_", " ")
+        why = f"cannot look at {error.filename}: {error.strerror}"
+        yield Finding(FAIL, name, why, f"is HOME, {scene.home}, that of this user?")

@@ -120,10 +120,10 @@ def tell_claude(
 def spent(environ: Mapping[str, str]) -> str:
     try:
         path = state_directory(environ).absolute() / spending.NAME
-    except RuntimeError:  # there is no home directory
+        if not path.exists():
+            return "nothing yet"
+    except (OSError, RuntimeError):  # no home directory, or one that is not ours to look into
         return "unknown"
-    if not path.exists():
-        return "nothing yet"
     usd = spending.spent_today(path)
     return "unknown" if usd is None else f"${usd:.2f} today"
 

@@ -336,6 +336,17 @@ def test_an_old_systemd(tmp_path):
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can make a file another user's")
+def test_a_home_that_is_not_ours_to_look_into_is_told(desk):
+    """As root, every directory can be looked into; but no name is that long."""
+    home = f"/{'a' * 300}"
+    done = desk.run("check", HOME=home)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert f"FAIL  key file: cannot look at {home}/" in done.stdout
+    assert f"is HOME, {home}, that of this user?" in done.stdout
+    assert "spent     unknown" in desk.run("status", HOME=home).stdout
+    assert "is HOME that of this user" in desk.complaint("install", "--dry-run", HOME=home)
+
+
 def test_files_of_claude_that_belong_to_somebody_else(tmp_path):
     (tmp_path / ".claude").mkdir()
     assert not list(account.owner(scene(tmp_path)))
