@@ -23,8 +23,10 @@ def run(asked: Invocation, environ: Mapping[str, str]) -> int:
     try:
         code: int = command.run(asked, environ)
     except OSError as error:  # each knows what may go wrong with its own files; this is the rest
-        place = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        if error.filename is None:
+            raise ConfigurationError(f"{error.strerror}") from None
         raise ConfigurationError(
-            f"{place}{error.strerror}; is HOME that of this user, as `sudo -H` makes it?"
+            f"{os.fsdecode(error.filename)}: {error.strerror}; is HOME that of this user, as "
+            "`sudo -H` makes it?"
         ) from None
     return code
