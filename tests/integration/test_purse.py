@@ -58,6 +58,7 @@ def test_a_budget_outlives_its_daemon_and_opens_again_with_the_next_day(start, t
     kept = {"STATE_DIRECTORY": str(tmp_path)}
     first = start(*flags, env=kept)
     first.chat("hi")
+    first.log.wait_for("request.done")  # what it cost is told behind its answer
     near = first.chat("hi")
     assert near.headers["x-claude-proxy-budget"] == "83% of the budget of $0.3 per day is spent"
     assert first.terminate() == 0
