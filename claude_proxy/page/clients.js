@@ -1,22 +1,26 @@
 // What to tell other programs of this one: a choice of them, and the texts of the chosen one.
 
-import { byId, copyButton, el, replace, whenChanged } from "./dom.js";
+import { byId, copyButton, el, replace } from "./dom.js";
 import { problem, reason } from "./stream.js";
 
 /** @typedef {{client: string, title: string, where: string, language: string, text: string}} Settings */
 
-/** Asks for them when the models are others. @param {() => string} key */
+/** Asks for them when the models are others, or they could not be had. @param {() => string} key */
 export function clientSettings(key) {
-  return whenChanged(async (/** @type {string[]} */ _models) => {
+  let asked = "";
+  return async (/** @type {string[]} */ models) => {
+    if (asked === JSON.stringify(models)) return;
+    asked = JSON.stringify(models);
     try {
       const headers = { authorization: `Bearer ${key()}` };
       const answer = await fetch("/v1/client_settings", { headers, cache: "no-store" });
       if (!answer.ok) throw new Error(await problem(answer));
       choose((await answer.json()).data);
     } catch (error) {
+      asked = "";
       byId("clients").replaceChildren(el("p", { class: "note" }, `They could not be loaded: ${reason(error)}`));
     }
-  });
+  };
 }
 
 /** @param {Settings[]} all */

@@ -144,6 +144,22 @@ def test_what_others_have_spent_is_summed_up_whatever_they_are_called(page):
     assert page.run(odd) == [1, 0]
 
 
+def test_settings_that_could_not_be_had_are_asked_for_again(tab, daemon):
+    tab.open(f"{daemon.url}/")
+    tab.until("document.activeElement.id === 'key'")
+    tab.run(
+        """void (window.fetch = ((real) => (url, options) =>
+            url === "/v1/client_settings" && !window.failed
+                ? (window.failed = true, Promise.reject(new TypeError("no network")))
+                : real(url, options))(window.fetch))"""
+    )
+    tab.type(KEY)
+    tab.press("Enter")
+    tab.until("document.getElementById('clients').innerText.includes('no network')")
+    daemon.chat("hello")
+    tab.until("document.querySelectorAll('#client option').length > 10")
+
+
 def test_settings_of_a_client_are_chosen_and_copied(page, daemon):
     page.until("document.querySelectorAll('#client option').length > 10")
     page.run("document.getElementById('client').value = 'openai'")
