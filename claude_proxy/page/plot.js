@@ -39,9 +39,9 @@ function amounts(day, by, names) {
   return known;
 }
 
-/** A round number of dollars that is not below. @param {number} usd */
+/** A round number of dollars that is not below: a cent at least, as less has no room beside the plot. @param {number} usd */
 export function ceiling(usd) {
-  const unit = 10 ** Math.floor(Math.log10(Math.max(usd, 1e-4)));
+  const unit = 10 ** Math.floor(Math.log10(Math.max(usd, 0.01)));
   return unit * ([1, 2, 5, 10].find((step) => step * unit >= usd * 0.999) ?? 10);
 }
 

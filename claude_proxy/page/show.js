@@ -20,7 +20,7 @@ export function show(overview) {
 const showNotice = whenChanged((/** @type {string[]} */ reasons) => {
   const notice = byId("notice");
   notice.hidden = reasons.length === 0;
-  const advice = reasons.includes(RUN_LOGIN) ? " Run claude once, as this user, and log in." : "";
+  const advice = reasons.includes(RUN_LOGIN) ? " Type claude auth login, as this user; claude-proxy check says where claude is." : "";
   notice.textContent = `No request would be answered now: ${reasons.join("; ")}.${advice}`;
 });
 
