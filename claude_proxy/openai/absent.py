@@ -66,5 +66,5 @@ def explained(path: str) -> str:
     word = family(path)
     # Elsewhere the first word says more than the last: `/threads/ID/messages`.
     if word in (None, "chat") and (endpoint := meant(path)):
-        return f"Did you mean {ENDPOINTS[endpoint]} /v1{endpoint}? {BASE_URL}. {HERE}"
+        return f"Did you mean {ENDPOINTS[endpoint]} /v1{endpoint}? {BASE_URL}"
     return f"{NEAREST[word]}. {HERE}" if word else HERE
