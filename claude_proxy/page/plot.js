@@ -6,7 +6,7 @@ import { dayName, money, monthName } from "./words.js";
 const HEIGHT = 190;
 const TOP = 14;
 const BOTTOM = 24;
-const LEFT = 46;
+const LEFT = 54;
 // So many get a shade of their own.
 const SHADES = 4;
 const OTHERS = "others";

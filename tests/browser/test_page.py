@@ -116,6 +116,8 @@ def test_it_follows_what_happens_elsewhere(page, daemon):
 
 def test_spend_by_model_and_by_client_as_a_plot_and_as_a_table(page):
     assert "claude-fake-1" in page.text("#legend")
+    words = "[...document.querySelectorAll('.plot text')]"
+    assert page.run(f"Math.min(...{words}.map((one) => one.getBBox().x))") >= 0
     page.run("document.querySelector('input[name=by]').focus()")
     page.press("ArrowRight")
     page.until("document.getElementById('legend').innerText.includes('default')")
