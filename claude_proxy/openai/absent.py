@@ -56,6 +56,8 @@ def family(path: str) -> str | None:
 
 def meant(path: str) -> str | None:
     """The endpoint with something wrong before it, a slash behind it, or a letter amiss."""
+    if family(path) not in (None, "chat"):
+        return None  # the first word says more than the last: `/threads/ID/messages`
     bare = re.sub(r"^(/v1)+(?=/)", "", path).rstrip("/")
     ends = [endpoint for endpoint in ENDPOINTS if bare.endswith(endpoint)]
     return next(iter(ends or difflib.get_close_matches(bare, ENDPOINTS, n=1, cutoff=0.8)), None)
@@ -63,8 +65,7 @@ def meant(path: str) -> str | None:
 
 def explained(path: str) -> str:
     """What there is instead."""
-    word = family(path)
-    # Elsewhere the first word says more than the last: `/threads/ID/messages`.
-    if word in (None, "chat") and (endpoint := meant(path)):
+    if endpoint := meant(path):
         return f"Did you mean {ENDPOINTS[endpoint]} /v1{endpoint}? {BASE_URL}"
+    word = family(path)
     return f"{NEAREST[word]}. {HERE}" if word else HERE

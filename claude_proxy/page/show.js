@@ -137,7 +137,7 @@ function more(requests) {
 /** @param {any} done */
 function row(done) {
   const failed = done.status === 0 || done.status >= 400 || done.error !== null;
-  const outcome = [done.status || "gone", done.error ?? done.finish_reason].filter(Boolean).join(" ");
+  const outcome = [done.status || "gone", done.error ?? done.finish_reason ?? (done.client_gone && "stopped")].filter(Boolean).join(" ");
   const id = el("code", {}, done.request_id);
   const cells = {
     time: el("time", { datetime: done.at }, time(done.at)),

@@ -160,6 +160,7 @@ def test_a_prompt_can_be_stopped(page, daemon):
     page.until("document.getElementById('told').innerText.startsWith('Stopped')")
     daemon.log.wait_for("request.done", route="/chat/completions", client_gone=True)
     assert page.run("document.getElementById('send').disabled") is False
+    page.until("document.querySelector('#requests .c-outcome').innerText === '200 stopped'")
 
 
 def test_the_price_of_what_failed_stands_behind_why(page):
