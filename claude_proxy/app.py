@@ -45,13 +45,24 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
     exchange = exchange_of(request)
     headers = dict(error.headers or {})
+    refused: ProxyError
     if error.status_code == 405:
         allowed = headers.get("Allow", "")
         message = f"{request.method} is not possible here; allowed: {allowed}"
-        return error_response(errors.MethodNotAllowed(message, headers=headers), exchange)
-    if family := absent.family(request.url.path):
+        refused = errors.MethodNotAllowed(message, headers=headers)
+    else:
+        refused = unknown_url(request)
+        name_route(request.url.path, exchange)
+    exchange.fields["error"] = refused.code
+    return error_response(refused, exchange)
+
+
+def name_route(path: str, exchange: Exchange) -> None:
+    """By words of ours, never by the client's."""
+    if family := absent.family(path):
         exchange.route = f"/{family}"
-    return error_response(unknown_url(request), exchange)
+    if meant := absent.meant(path):
+        exchange.fields["meant"] = meant
 
 
 def unknown_url(request: Request) -> errors.NotFound:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NoReturn
 
 from claude_proxy import __version__, config_file
@@ -96,6 +98,16 @@ class Invocation:
     write: bool = False
 
 
+class Formatter(argparse.HelpFormatter):
+    """argparse's, which neither breaks a flag in two nor runs lines of their own together."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        own = text.splitlines()
+        hang = "  " if len(own) > 1 else ""
+        wrap = partial(textwrap.wrap, width=width, break_on_hyphens=False, subsequent_indent=hang)
+        return [line for text in own for line in wrap(text)]
+
+
 class Parser(argparse.ArgumentParser):
     """argparse whose errors are one line."""
 
@@ -122,12 +134,23 @@ def build_parser() -> argparse.ArgumentParser:
     """The whole command line; unset flags are absent from the namespace."""
     parser = Parser(
         prog="claude-proxy",
+        usage="claude-proxy [FLAG ...] [COMMAND]",
+        formatter_class=Formatter,
         description=SUMMARY,
         epilog=NOTES,
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
         add_help=False,
     )
+    commands = parser.add_argument_group("commands; without one, it serves")
+    commands.add_argument(
+        "command",
+        nargs="*",
+        metavar="COMMAND",
+        help="\n".join(f"{shown(name)}: {text}" for name, text in COMMANDS.items()),
+    )
+    for plain in OF_COMMANDS:
+        commands.add_argument(*plain.names, action="store_true", help=plain.help)
     parser.add_argument(*HELP.names, action="help", help=HELP.help)
     version = f"claude-proxy {__version__}"
     parser.add_argument(*VERSION.names, action="version", version=version, help=VERSION.help)
@@ -135,15 +158,6 @@ def build_parser() -> argparse.ArgumentParser:
         group = parser.add_argument_group(title)
         for option in options:
             add_option(group, option)
-    commands = parser.add_argument_group("commands; without one, it serves")
-    commands.add_argument(
-        "command",
-        nargs="*",
-        metavar="COMMAND",
-        help="; ".join(f"{shown(name)}: {text}" for name, text in COMMANDS.items()),
-    )
-    for plain in OF_COMMANDS:
-        commands.add_argument(*plain.names, action="store_true", help=plain.help)
     return parser
 
 
@@ -224,13 +238,14 @@ def command_of(words: Sequence[str]) -> tuple[str, tuple[str, ...]]:
     if not words:
         return SERVE, ()
     first, *others = words
-    if first not in COMMANDS or len(others) > (first in WORDS):
-        wrong = ascii((others or [first])[-1])[1:-1]
-        near = difflib.get_close_matches(wrong, COMMANDS, n=1)
-        hint = f"; did you mean {near[0]}?" if near else f"; there are {listed(COMMANDS)}"
-        if first in WORDS:
-            raise UsageError(f"{first} takes one {WORDS[first]}, and there is {wrong} too")
-        raise UsageError(f"unknown command {wrong}{hint}")
+    if first not in COMMANDS:
+        near = difflib.get_close_matches(first, COMMANDS, n=1)
+        meant = f"claude-proxy {HELP.flag}" if first == "help" else "".join(near)
+        hint = f"did you mean {meant}?" if meant else f"there are {listed(COMMANDS)}"
+        raise UsageError(f"unknown command {ascii(first)[1:-1]}; {hint}")
+    if len(others) > (first in WORDS):
+        takes = f"one {WORDS[first]}" if first in WORDS else "nothing more"
+        raise UsageError(f"{first} takes {takes}, and there is {ascii(others[-1])[1:-1]} too")
     return first, tuple(others)
 
 

@@ -169,3 +169,6 @@ def say_what_runs(start: Start, cli: Cli, listening: Sequence[Listener]) -> None
         log.warning("daemon.addresses_ignored", note="systemd's sockets count, not these settings")
     if start.settings.demo:
         log.warning("daemon.demo", note="answers are simulated: no model is asked, no cost")
+    if urls and sys.stderr.isatty():
+        note = f"{urls[0]}/ is a page for your browser; `claude-proxy key` prints the key"
+        log.info("daemon.hint", note=note)

@@ -15,7 +15,7 @@ Item = tuple[str, str]
 WIDTH = 78
 
 SERVICE_OF_YOURS = (
-    "Clients of OpenAI's API talk to `http://127.0.0.1:8080/v1`; it talks to the official "
+    "Clients of either talk to `http://127.0.0.1:8080/v1`; it talks to the official "
     "`claude --print` that you are logged in to, and never sees a token of Anthropic's. "
     "It is for one person on one machine."
 )

@@ -162,8 +162,9 @@ def find(given: str | None, environ: Mapping[str, str]) -> Path:
     if bundled := bundled_path():
         return usable(bundled)
     raise ConfigurationError(
-        "Claude Code is not installed: there is no `claude` on PATH. Install it, name it with "
-        "--claude PATH, or install claude-proxy with its extra `cli`"
+        "Claude Code is not installed: there is no `claude` on PATH. Install it "
+        "(https://docs.anthropic.com/en/docs/claude-code), name it with --claude PATH, or install "
+        "claude-proxy with its extra `cli`"
     )
 
 

@@ -103,7 +103,7 @@ class Models:
         if found is None:
             raise ModelNotFound(
                 f"The model '{name[:200]}' does not exist here. Known models: "
-                f"{', '.join(self.ids())}. Other names can be mapped with --model-alias.",
+                f"{', '.join(self.ids())}. Others can be mapped: --model-alias 'gpt-*=sonnet'.",
                 param="model",
             )
         return found

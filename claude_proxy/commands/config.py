@@ -19,6 +19,8 @@ def run(asked: Invocation, environ: Mapping[str, str]) -> int:
     """Raises UsageError or ConfigurationError."""
     if asked.dry_run and not asked.write:
         raise UsageError("--dry-run: config does something with --write only")
+    if asked.write and not asked.words:
+        raise UsageError("--write: of which client? `claude-proxy config` lists them")
     if not asked.words:
         say("\n".join(CLIENTS))
         return 0

@@ -273,6 +273,8 @@ def farewell(
         where = [Place.of(text) for text in actual]
     base = next((f"http://{place}/v1" for place in where if place.path is None), None)
     say(f"base URL: {base or f'unix:{where[0]}'}")
+    if base:
+        say(f"page for your browser: {base.removesuffix('v1')}")
     words = ["claude-proxy", *absolute(flag for flag in asked.flags if flag.startswith(KEY_FILE))]
     say(f"to print the key: {shlex.join([*words, 'key'])}")
     if manager is not None and systemctl.lingers(environ) is False:

@@ -61,8 +61,8 @@ class Page:
         about = About(
             name="claude-proxy",
             version=__version__,
-            message="Your own Claude Code CLI as a local, OpenAI-compatible API. Clients take "
-            "base_url; a browser sees a page here.",
+            message="Your own Claude Code CLI as a local OpenAI and Anthropic API. Clients take "
+            "base_url, those of Anthropic's without its /v1; a browser sees a page here.",
             base_url=base,
             description=f"{base}/openapi.json",
         )

@@ -49,8 +49,8 @@ class Authentication:
                 return client
         await self._slow_down()
         raise InvalidApiKey(
-            "Incorrect API key provided: it is not this proxy's, which is the one that it was "
-            "started with, or else the one that `claude-proxy key` prints."
+            "Incorrect API key provided: `claude-proxy key` prints the right one, unless this "
+            "program was started with a key of its own."
         )
 
     @property

@@ -38,6 +38,8 @@ log = structlog.get_logger()
 # Any other word is one of the client's, and is not logged.
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 OPENAI_VERSION = "2020-10-01"
+# Whose dialect is clear, whatever the headers say.
+OPENAIS = ("/chat/", "/completions", "/responses")
 SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 # Without a key: whoever asks whether it lives, and be it every second.
 OPEN_PATHS = frozenset({"/health", "/v1/health", "/ready", "/v1/ready"})
@@ -92,12 +94,11 @@ def error_response(error: ProxyError, exchange: Exchange) -> Response:
 
 
 def is_anthropics(path: str, headers: Headers) -> bool:
-    """``/models`` is in both dialects; every request of Anthropic's SDKs names a version."""
+    """Every request of Anthropic's SDKs names a version, also one for a path that is not there."""
     bare = path.removeprefix("/v1")
     if bare == "/messages" or bare.startswith("/messages/"):
         return True
-    is_models = bare == "/models" or bare.startswith("/models/")
-    return is_models and "anthropic-version" in headers
+    return "anthropic-version" in headers and not bare.startswith(OPENAIS)
 
 
 class Front:

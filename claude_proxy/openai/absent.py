@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+import re
+
 HERE = (
     "claude-proxy lets Claude Code answer: POST /v1/chat/completions, POST /v1/responses, "
     "POST /v1/completions, POST /v1/messages, with the models of GET /v1/models; "
@@ -26,9 +29,22 @@ GROUPS = {
     "edits fim": "Claude does not edit in place: the prompt of POST /v1/completions says what is "
     "wanted",
     "engines deployments openai": "The model is not in the path, but in the field `model` of "
-    "POST /v1/completions: GET /v1/models lists them",
+    "POST /v1/chat/completions or POST /v1/completions: GET /v1/models lists them",
     "organization projects dashboard": "GET /v1/usage says what was used",
 }
+# What clients call, and how; the longer ones first.
+ENDPOINTS = {
+    "/messages/count_tokens": "POST",
+    "/chat/completions": "POST",
+    "/completions": "POST",
+    "/responses": "POST",
+    "/messages": "POST",
+    "/models": "GET",
+}
+BASE_URL = (
+    "The base URL is this server's address, with /v1 behind it for OpenAI's clients, and without "
+    "it for Anthropic's"
+)
 NEAREST = {word: nearest for words, nearest in GROUPS.items() for word in words.split()}
 
 
@@ -38,7 +54,18 @@ def family(path: str) -> str | None:
     return word if word in NEAREST else None
 
 
+def meant(path: str) -> str | None:
+    """The endpoint with something wrong before it, a slash behind it, or a letter amiss."""
+    if family(path) not in (None, "chat"):
+        return None  # the first word says more than the last: `/threads/ID/messages`
+    bare = re.sub(r"^(/v1)+(?=/)", "", path).rstrip("/")
+    ends = [endpoint for endpoint in ENDPOINTS if bare.endswith(endpoint)]
+    return next(iter(ends or difflib.get_close_matches(bare, ENDPOINTS, n=1, cutoff=0.8)), None)
+
+
 def explained(path: str) -> str:
     """What there is instead."""
+    if endpoint := meant(path):
+        return f"Did you mean {ENDPOINTS[endpoint]} /v1{endpoint}? {BASE_URL}"
     word = family(path)
     return f"{NEAREST[word]}. {HERE}" if word else HERE

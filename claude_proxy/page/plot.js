@@ -6,7 +6,7 @@ import { dayName, money, monthName } from "./words.js";
 const HEIGHT = 190;
 const TOP = 14;
 const BOTTOM = 24;
-const LEFT = 46;
+const LEFT = 54;
 // So many get a shade of their own.
 const SHADES = 4;
 const OTHERS = "others";
@@ -44,9 +44,9 @@ export function amounts(day, by, names) {
   return known;
 }
 
-/** A round number of dollars that is not below. @param {number} usd */
+/** A round number of dollars that is not below: a cent at least, as less has no room beside the plot. @param {number} usd */
 export function ceiling(usd) {
-  const unit = 10 ** Math.floor(Math.log10(Math.max(usd, 1e-4)));
+  const unit = 10 ** Math.floor(Math.log10(Math.max(usd, 0.01)));
   return unit * ([1, 2, 5, 10].find((step) => step * unit >= usd * 0.999) ?? 10);
 }
 

@@ -56,7 +56,8 @@ export class Prompt {
       this.#told = [`Done in ${took(performance.now() - asked)}`, tokens].filter(Boolean).join(" · ");
       this.#tell(this.#told);
     } catch (error) {
-      this.#tell(running.signal.aborted ? "Stopped." : `It failed: ${reason(error)}`);
+      this.#told = running.signal.aborted ? "Stopped" : `It failed: ${reason(error)}`;
+      this.#tell(this.#told);
       byId("told").classList.toggle("failed", !running.signal.aborted);
     } finally {
       this.#running = null;
@@ -77,6 +78,8 @@ export class Prompt {
     byId("send").disabled = true;
     byId("stop").disabled = false;
     this.#tell("Asked …");
+    // Where the answer would be out of sight, it gets the window for itself and the question.
+    if (byId("answer").getBoundingClientRect().top > innerHeight * 0.7) byId("try-title").scrollIntoView();
   }
 
   /** @param {AbortSignal} signal */

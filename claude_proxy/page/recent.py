@@ -17,7 +17,8 @@ UNTOLD = frozenset({"/metrics"})
 
 class Done(msgspec.Struct):
     """One request that is over. ``at``: when it came. ``status`` 0: nobody was left to answer;
-    ``error`` is a code of ours.
+    ``error`` is a code of ours;
+    ``client_gone``: it left before the end.
     """
 
     at: str
@@ -35,6 +36,7 @@ class Done(msgspec.Struct):
     cost_usd: float | None = None
     finish_reason: str | None = None
     error: str | None = None
+    client_gone: bool = False
 
 
 # Of what else is known of a request.

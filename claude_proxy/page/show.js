@@ -20,7 +20,7 @@ export function show(overview) {
 const showNotice = whenChanged((/** @type {string[]} */ reasons) => {
   const notice = byId("notice");
   notice.hidden = reasons.length === 0;
-  const advice = reasons.includes(RUN_LOGIN) ? " Run claude once, as this user, and log in." : "";
+  const advice = reasons.includes(RUN_LOGIN) ? " Type claude auth login, as this user; claude-proxy check says where claude is." : "";
   notice.textContent = `No request would be answered now: ${reasons.join("; ")}.${advice}`;
 });
 
@@ -137,7 +137,7 @@ function more(requests) {
 /** @param {any} done */
 function row(done) {
   const failed = done.status === 0 || done.status >= 400 || done.error !== null;
-  const outcome = [done.status || "gone", done.error ?? done.finish_reason].filter(Boolean).join(" ");
+  const outcome = [done.status || "gone", done.error ?? done.finish_reason ?? (done.client_gone && "stopped")].filter(Boolean).join(" ");
   const id = el("code", {}, done.request_id);
   const cells = {
     time: el("time", { datetime: done.at }, time(done.at)),

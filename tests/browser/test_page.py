@@ -116,6 +116,8 @@ def test_it_follows_what_happens_elsewhere(page, daemon):
 
 def test_spend_by_model_and_by_client_as_a_plot_and_as_a_table(page):
     assert "claude-fake-1" in page.text("#legend")
+    words = "[...document.querySelectorAll('.plot text')]"
+    assert page.run(f"Math.min(...{words}.map((one) => one.getBBox().x))") >= 0
     page.run("document.querySelector('input[name=by]').focus()")
     page.press("ArrowRight")
     page.until("document.getElementById('legend').innerText.includes('default')")
@@ -189,9 +191,28 @@ def test_a_prompt_can_be_stopped(page, daemon):
     page.until("document.getElementById('said').innerText.trim() === 'one'")
     page.run("document.getElementById('stop').focus()")
     page.press("Space")
-    page.until("document.getElementById('told').innerText === 'Stopped.'")
+    page.until("document.getElementById('told').innerText.startsWith('Stopped')")
     daemon.log.wait_for("request.done", route="/chat/completions", client_gone=True)
     assert page.run("document.getElementById('send').disabled") is False
+    page.until("document.querySelector('#requests .c-outcome').innerText === '200 stopped'")
+
+
+def test_the_price_of_what_failed_stands_behind_why(page):
+    ask(page, "paid-amid")
+    page.until("document.getElementById('told').innerText.includes('$')")
+    assert re.fullmatch(r"It failed: .+ · \$0\.250", page.text("#told"))
+
+
+def test_an_answer_is_brought_into_sight_and_the_words_of_a_request_stay_whole(page):
+    page.size(1000, 600)
+    page.run("scrollTo(0, 0)")
+    page.run("document.getElementById('prompt').focus({preventScroll: true})")
+    ask(page, "hello")
+    page.until("document.getElementById('told').innerText.includes('$')")
+    shown = "document.getElementById('told').getBoundingClientRect()"
+    assert page.run(f"{shown}.bottom <= innerHeight && {shown}.top > 0")
+    height = "document.querySelector('#requests .c-client').getBoundingClientRect().height"
+    assert page.run(height) < 30
 
 
 def test_text_is_never_markup(page, daemon):

@@ -260,6 +260,16 @@ def test_unknown_paths_and_methods(daemon):
     assert wrong.status_code == 405
     assert wrong.headers["allow"] == "POST"
     assert error_of(wrong)["code"] == "method_not_supported"
+    for answer in (missing, wrong):
+        done = daemon.log.wait_for("request.done", request_id=answer.headers["x-request-id"])
+        assert done["error"] == error_of(answer)["code"]
+
+
+def test_the_log_has_what_a_wrong_path_means_and_nothing_of_the_path(daemon):
+    answer = daemon.client.post("/secret/v1/messages", json={})
+    done = daemon.log.wait_for("request.done", request_id=answer.headers["x-request-id"])
+    assert (done["route"], done["meant"]) == ("unknown", "/messages")
+    assert "secret" not in str(done)
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions/", "/responses/"])

@@ -71,7 +71,8 @@ def test_from_install_to_uninstall(command, tag):
     assert not UNITS.exists()
 
     said = installed(command, "--port", str(PORT))
-    assert f"base URL: http://127.0.0.1:{PORT}/v1" in said
+    assert f"base URL: http://127.0.0.1:{PORT}/v1\n" in said
+    assert f"page for your browser: http://127.0.0.1:{PORT}/\n" in said
     assert systemctl("is-enabled", SOCKET).strip() == "enabled"
     before = command("status")
     assert before.returncode == 0

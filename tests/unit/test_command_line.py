@@ -133,11 +133,13 @@ def test_key_makes_a_key_once_and_prints_it_again(run):
 
 def test_key_complains_like_the_rest(run):
     assert complaint(run("key", PROXY_API_KEY="a b"), 78)
-    assert complaint(run("key", "extra"), 2)
+    assert complaint(run("key", "extra"), 2) == "key takes nothing more, and there is extra too"
 
 
 def test_a_command_takes_its_own_words_and_no_others(run):
-    assert "did you mean config?" in complaint(run("confg"), 2)
+    slip = "unknown command confg; did you mean config?"
+    assert complaint(run("confg"), 2) == complaint(run("confg", "codex"), 2) == slip
+    assert complaint(run("help"), 2).endswith("; did you mean claude-proxy --help?")
     assert complaint(run("config", "openai", "codex"), 2) == (
         "config takes one CLIENT, and there is codex too"
     )

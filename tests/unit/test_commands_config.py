@@ -34,6 +34,7 @@ def url(desk: Desk, *argv: str, **environ: str) -> str:
 
 def test_it_lists_the_clients(desk):
     assert desk.say("config").split() == list(CLIENTS)
+    assert "of which client?" in desk.complaint("config", "--write", code=2)
 
 
 def test_a_client_that_it_does_not_know_is_an_error_with_the_near_one(desk):

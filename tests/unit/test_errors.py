@@ -8,9 +8,11 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.datastructures import Headers
 
 from claude_proxy import errors
 from claude_proxy.errors import ProxyError, openai_body
+from claude_proxy.http.exchange import is_anthropics
 
 
 def family(cls: type[ProxyError]) -> list[type[ProxyError]]:
@@ -108,3 +110,20 @@ def test_a_wrong_key_is_told_the_scheme():
 @given(st.text())
 def test_any_message_survives(message):
     assert json.loads(openai_body(ProxyError(message)))["error"]["message"] == message
+
+
+@pytest.mark.parametrize(
+    ("path", "named", "unnamed"),
+    [
+        ("/v1/messages", True, True),
+        ("/messages/count_tokens", True, True),
+        ("/v1/models", True, False),
+        ("/v1/v1/messages", True, False),
+        ("/v1/complete", True, False),
+        ("/v1/chat/completions", False, False),
+        ("/responses", False, False),
+    ],
+)
+def test_a_path_that_both_might_mean_is_anthropics_for_who_names_its_version(path, named, unnamed):
+    assert is_anthropics(path, Headers({"anthropic-version": "2023-06-01"})) is named
+    assert is_anthropics(path, Headers({})) is unnamed

@@ -36,13 +36,13 @@ TOLD_WHILE_IT_PARSES = """\
 import argparse, os, signal, sys
 from claude_proxy import __main__
 
-plain = argparse.ArgumentParser.format_usage
+plain = argparse.ArgumentParser.parse_known_args
 
-def told(self):
+def told(self, *args, **more):
     os.kill(os.getpid(), signal.{name})
-    return plain(self)
+    return plain(self, *args, **more)
 
-argparse.ArgumentParser.format_usage = told
+argparse.ArgumentParser.parse_known_args = told
 sys.exit(__main__.main(["--port=0"]))
 """
 # Where there is a journal, records that a test provokes must not get into it.

@@ -61,6 +61,7 @@ def test_the_progress_comes_first_and_is_gone_in_the_end(tmp_path, variables, co
     assert (COLOUR in shown) is coloured
     *standing, last = screen(shown)
     assert last == ""
+    assert any("/ is a page for your browser; `claude-proxy key` prints" in one for one in standing)
     for line in standing:
         assert re.match(r"\d\d:\d\d:\d\d \[(info|debug|warning) +] [a-z]+\.[a-z]+", line)
     # It is drawn again below what is logged meanwhile, and not any more when it has gone.
