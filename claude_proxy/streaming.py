@@ -29,6 +29,8 @@ Result = TypeVar("Result")
 EVENT_STREAM = "text/event-stream"
 CLIENT_GONE = 499
 SEND_TIMEOUT = 120.0
+# Without a byte; clients and what lies between give up after a minute or more.
+LONGEST_SILENCE = 10.0
 WATCH_INTERVAL = 0.25
 
 
@@ -55,6 +57,7 @@ class Outgoing:
         self._send = send
         self._ignored = ignored
         self.sent = False
+        self._told = float("-inf")
 
     @property
     def usage(self) -> Usage:
@@ -73,7 +76,8 @@ class Outgoing:
                         await self._start(f"{EVENT_STREAM}; charset=utf-8")
                     if begun:
                         last = any(isinstance(event, Finished) for event in batch)
-                        await self._body(body or translator.keep_alive, more=not last)
+                        if body or last or self._is_silent(batch):
+                            await self._body(body or translator.keep_alive, more=not last)
         except ClientDisconnect:
             raise
         except Exception as fault:
@@ -84,6 +88,10 @@ class Outgoing:
             await self._body(
                 translator.fail(error.named(self._exchange.params), self.usage), more=False
             )
+
+    def _is_silent(self, batch: list[Event]) -> bool:
+        """Nothing came, or for long only what this dialect has no frame for."""
+        return not batch or time.monotonic() - self._told >= LONGEST_SILENCE
 
     async def whole(self, to_body: Callable[[list[Event]], bytes]) -> None:
         """Sends one body that is made of all events. Raises ProxyError."""
@@ -139,6 +147,7 @@ class Outgoing:
 
     async def _body(self, body: bytes, *, more: bool) -> None:
         await self._deliver({"type": "http.response.body", "body": body, "more_body": more})
+        self._told = time.monotonic()
         self.sent = not more
 
     async def _deliver(self, message: Message) -> None:
