@@ -15,6 +15,7 @@ from claude_proxy.claude.admission import Admission
 from claude_proxy.claude.answer import Report
 from claude_proxy.claude.catalogue import Catalogue
 from claude_proxy.claude.dialogue import DiedUnused
+from claude_proxy.claude.failures import LOG_IN
 from claude_proxy.claude.installation import Installation
 from claude_proxy.claude.living import Living
 from claude_proxy.claude.models import Models
@@ -25,7 +26,7 @@ from claude_proxy.claude.session import Session
 from claude_proxy.claude.spares import Arrival, Spares
 from claude_proxy.claude.tally import How, Origin, Stats, Tally
 from claude_proxy.conversation import Conversation, Event
-from claude_proxy.errors import ProxyError, ShuttingDown
+from claude_proxy.errors import NotLoggedIn, ProxyError, ShuttingDown
 from claude_proxy.money.used import Used
 from claude_proxy.settings import Settings
 from claude_proxy.tasks import Tasks
@@ -215,6 +216,8 @@ class Pool:
     async def count(self, conversation: Conversation, client: str = "") -> int:
         """Tokens of the conversation, which nobody answers. Raises ProxyError."""
         prompt = Prompt.of(conversation)
+        if (await self.installation.login()).logged_in is False:
+            raise NotLoggedIn(LOG_IN)  # the CLI would not say so, but guess
         async with self._admission.slot(client):
             session, _ = await self.take(prompt, Origin.SPARE)
             self._counting.add(session)

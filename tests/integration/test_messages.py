@@ -464,3 +464,12 @@ def test_betas_of_today_change_nothing_that_is_not_there(client, daemon, simulat
         )
     assert [model.type for model in client.models.list(limit=3)][:1] == ["model"]
     assert client.models.retrieve("sonnet").id == "sonnet"
+
+
+def test_without_a_login_nothing_is_counted(start):
+    """The CLI would not say so, but guess."""
+    daemon = start("--spares", "0", env={"ANTHROPIC_API_KEY": None})
+    body = {"model": "sonnet", "messages": [{"role": "user", "content": "hi"}]}
+    answer = daemon.client.post("/v1/messages/count_tokens", json=body)
+    assert (answer.status_code, answer.json()["error"]["type"]) == (401, "authentication_error")
+    assert "claude auth login" in answer.json()["error"]["message"]
