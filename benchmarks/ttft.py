@@ -52,6 +52,7 @@ class Ways:
         self._example = self._example_body()
         self._spare = lab.warm_claude(laboratory)
         self.unsettled = 0
+        self.patience = 10.0  # seconds for which a busy machine is waited for
         self.chunks: list[tuple[int, int]] = []  # sent by a daemon, sent by upstream
 
     def upstream(self) -> float:
@@ -135,7 +136,7 @@ class Ways:
             if time.monotonic() > deadline:
                 raise lab.Trouble("a daemon has no spare")
             time.sleep(0.05)
-        self.unsettled += not figures.settle()
+        self.unsettled += not figures.settle(self.patience)
         # All servers close a connection that was idle for 5 s.
         self._upstream.get_json("/simulator/streams")
         for daemon in daemons:
@@ -225,7 +226,8 @@ def report(ways: Ways, times: dict[str, list[float]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--requests", type=int, default=20, help="rounds (20)")
-    rounds = parser.parse_args().requests
+    parser.add_argument("--at-once", action="store_true", help="do not wait for a quiet machine")
+    options = parser.parse_args()
     figures.machine()
     with (
         lab.laboratory() as laboratory,
@@ -233,7 +235,9 @@ def main() -> None:
         lab.daemon(laboratory, "--spares", "1") as responses,
         closing(Ways(laboratory, chat, responses)) as ways,
     ):
-        report(ways, measure(ways, rounds))
+        if options.at_once:
+            ways.patience = 0.0
+        report(ways, measure(ways, options.requests))
 
 
 if __name__ == "__main__":
