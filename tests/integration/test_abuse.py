@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.lab import KEY, Daemon, wait_until
+from tests.lab import KEY, WAIT, Daemon, wait_until
 
 FAKE = str(Path(__file__).parents[1] / "fakes" / "claude")
 CROWD = 1_000
@@ -76,18 +76,20 @@ def idle(daemon: Daemon) -> bool:
 
 @contextmanager
 def served_meanwhile(daemon: Daemon) -> Iterator[None]:
-    """Somebody else's requests are answered all the time."""
-    over = threading.Event()
+    """Somebody else's requests are answered all the time, from before the crowd comes on."""
+    begun, over = threading.Event(), threading.Event()
     statuses: list[int] = []
 
     def ask() -> None:
         with httpx.Client(base_url=daemon.url, timeout=20) as client:
             while not over.is_set():
                 statuses.append(client.get("/health").status_code)
+                begun.set()
 
     thread = threading.Thread(target=ask)
     thread.start()
     try:
+        assert begun.wait(WAIT)
         yield
     finally:
         over.set()
