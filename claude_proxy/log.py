@@ -204,12 +204,17 @@ def is_capable(stream: TextIO, environ: Mapping[str, str]) -> bool:
     return stream.isatty() and environ.get("TERM") != "dumb"
 
 
+def brief(_: object, __: str, record: EventDict) -> EventDict:
+    """For a person who watches: only what there is to be said."""
+    return {name: value for name, value in record.items() if value or name == "event"}
+
+
 def formatter(
     shared: list[Processor], stream: TextIO, environ: Mapping[str, str], *, console: bool
 ) -> logging.Formatter:
     colours = is_capable(stream, environ) and not environ.get("NO_COLOR")  # no-color.org
     rendering: list[Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=colours, sort_keys=False)]
+        [brief, structlog.dev.ConsoleRenderer(colors=colours, sort_keys=False)]
         if console
         else [
             structlog.processors.format_exc_info,

@@ -197,6 +197,13 @@ def test_a_console_that_is_no_terminal_has_no_colours(configured):
     assert "ValueError: two" in text(stream)
 
 
+def test_a_console_leaves_out_what_is_not_so(configured):
+    stream = configured(log_format="console")
+    fields = {"status": 200, "retries": 0, "error": None, "client_gone": False, "note": ""}
+    structlog.get_logger().info("request.done", **fields)
+    assert text(stream).split("request.done")[1].split() == ["status=200"]
+
+
 def test_json_on_a_terminal_when_asked():
     controller, terminal = os.openpty()
     with os.fdopen(terminal, "w") as stream:
