@@ -22,6 +22,7 @@ from claude_proxy.endpoints.models import Models
 from claude_proxy.endpoints.operations import Operations
 from claude_proxy.endpoints.page import Page
 from claude_proxy.endpoints.responses import Responses
+from claude_proxy.endpoints.turns import Turns
 from claude_proxy.errors import ProxyError
 from claude_proxy.http.exchange import Exchange, Front, error_response, exchange_of
 from claude_proxy.kept import Kept
@@ -108,10 +109,9 @@ def build(
 ) -> ASGIApp:
     """The whole ASGI application."""
     models = Models(pool)
-    chat = Chat(current, pool, allowance)
-    messages = Messages(current, pool, allowance)
-    responses = Responses(current, pool, kept, allowance)
-    completions = Completions(current, pool, allowance)
+    turns = Turns(current, pool, allowance)
+    chat, messages, completions = Chat(turns), Messages(turns), Completions(turns)
+    responses = Responses(turns, kept)
     operations = Operations(current, pool, allowance, measures)
     recent = Recent()
     page = Page(current, pool, Overlook(current, pool, allowance, recent))

@@ -8,13 +8,10 @@ from starlette.responses import Response
 
 from claude_proxy.anthropic import request as wire
 from claude_proxy.anthropic.stream import MessageStream, whole
-from claude_proxy.claude.pool import Pool
 from claude_proxy.conversation import Conversation
-from claude_proxy.current import Current
-from claude_proxy.http.body import read_body
-from claude_proxy.http.exchange import exchange_of
-from claude_proxy.money.allowance import Allowance, admit
-from claude_proxy.streaming import Answering, Outgoing, json_response, unless_gone
+from claude_proxy.endpoints.turns import Turns
+from claude_proxy.http.exchange import Exchange, exchange_of
+from claude_proxy.streaming import Outgoing, json_response, unless_gone
 
 
 class TokenCount(msgspec.Struct):
@@ -22,21 +19,16 @@ class TokenCount(msgspec.Struct):
 
 
 class Messages:
-    def __init__(self, current: Current, pool: Pool, allowance: Allowance) -> None:
-        self._current = current
-        self._pool = pool
-        self._allowance = allowance
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
 
     async def create(self, request: Request) -> Response:
-        exchange = exchange_of(request)
-        exchange.params = wire.PARAMS
-        may_begin = admit(exchange, self._allowance)
-        body = await read_body(request, self._current.settings.max_body_size)
-        asked = wire.decode(body, request.headers.get("anthropic-beta", ""))
+        admitted = await self._turns.admit(request, wire.PARAMS)
+        exchange = admitted.exchange
+        asked = wire.decode(admitted.body, request.headers.get("anthropic-beta", ""))
         exchange.fields["stream"] = bool(asked.stream)
-        conversation = await self._conversation(request, asked, body)
-        turn = self._pool.turn(conversation, exchange.client_name, may_begin)
-        ignored = wire.ignored(body, sampling=self._current.settings.forward_sampling)
+        conversation = await self._conversation(exchange, asked, admitted.body)
+        ignored = wire.ignored(admitted.body, sampling=self._turns.sampling)
 
         async def write(outgoing: Outgoing) -> None:
             if asked.stream:
@@ -44,26 +36,25 @@ class Messages:
             else:
                 await outgoing.whole(whole)
 
-        return Answering(lambda send: Outgoing(self._pool, turn, exchange, send, ignored), write)
+        return self._turns.answer(admitted, conversation, ignored, write)
 
     async def count_tokens(self, request: Request) -> Response:
         """Costs nothing, but a process its start."""
         exchange = exchange_of(request)
         exchange.params = wire.PARAMS
-        body = await read_body(request, self._current.settings.max_body_size)
+        body = await self._turns.body(request)
         asked = wire.decode_count(body, request.headers.get("anthropic-beta", ""))
-        conversation = await self._conversation(request, asked, body)
-        work = self._pool.count(conversation, exchange.client_name)
+        conversation = await self._conversation(exchange, asked, body)
+        work = self._turns.pool.count(conversation, exchange.client_name)
         tokens = await unless_gone(request, work)
         return json_response(msgspec.json.encode(TokenCount(tokens)))
 
     async def _conversation(
-        self, request: Request, asked: wire.CountRequest, body: bytes
+        self, exchange: Exchange, asked: wire.CountRequest, body: bytes
     ) -> Conversation:
-        model = self._pool.models.resolve(asked.model)
-        exchange_of(request).fields["model"] = model
-        known = self._pool.models
+        model = self._turns.model(exchange, asked.model)
+        known = self._turns.pool.models
         if wire.has_thoughts(body) and known.exact(model) is None:
-            known = await self._pool.fresh_models()
-        sampling = self._current.settings.forward_sampling
-        return wire.to_conversation(asked, model, known.exact(model) or model, sampling=sampling)
+            known = await self._turns.pool.fresh_models()
+        exact = known.exact(model) or model
+        return wire.to_conversation(asked, model, exact, sampling=self._turns.sampling)

@@ -8,20 +8,16 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from claude_proxy import errors
-from claude_proxy.claude.pool import Pool
-from claude_proxy.current import Current
 from claude_proxy.dialect.body import decode_query
-from claude_proxy.http.body import read_body
-from claude_proxy.http.exchange import exchange_of
+from claude_proxy.endpoints.turns import Turns
 from claude_proxy.kept import Kept
-from claude_proxy.money.allowance import Allowance, admit
 from claude_proxy.openai.responses import request as wire
 from claude_proxy.openai.responses.listing import Page, Replay, deleted, list_items
 from claude_proxy.openai.responses.request import ENCRYPTED, Wanted
 from claude_proxy.openai.responses.response import begin
 from claude_proxy.openai.responses.stream import Keep, ResponseStream, replay, whole
 from claude_proxy.store import Record
-from claude_proxy.streaming import Answering, Outgoing, event_stream, json_response
+from claude_proxy.streaming import Outgoing, event_stream, json_response
 
 
 def keeper(kept: Kept, wanted: Wanted) -> Keep:
@@ -43,25 +39,18 @@ def keeper(kept: Kept, wanted: Wanted) -> Keep:
 
 
 class Responses:
-    def __init__(self, current: Current, pool: Pool, kept: Kept, allowance: Allowance) -> None:
-        self._current = current
-        self._pool = pool
+    def __init__(self, turns: Turns, kept: Kept) -> None:
+        self._turns = turns
         self._kept = kept
-        self._allowance = allowance
 
     async def create(self, request: Request) -> Response:
-        exchange = exchange_of(request)
-        exchange.params = wire.PARAMS
-        may_begin = admit(exchange, self._allowance)
-        body = await read_body(request, self._current.settings.max_body_size)
-        sampling = self._current.settings.forward_sampling
-        asked = wire.decode(body)
-        model = self._pool.models.resolve(asked.model or "")
-        exchange.fields |= {"model": model, "stream": bool(asked.stream)}
+        admitted = await self._turns.admit(request, wire.PARAMS)
+        asked = wire.decode(admitted.body)
+        sampling = self._turns.sampling
+        model = self._turns.model(admitted.exchange, asked.model, stream=bool(asked.stream))
         wanted = wire.resolve(asked, self._kept.item, self._kept.context)
         conversation = wire.to_conversation(wanted, model, sampling=sampling)
-        turn = self._pool.turn(conversation, exchange.client_name, may_begin)
-        ignored = wire.ignored(wanted, body, sampling=sampling)
+        ignored = wire.ignored(wanted, admitted.body, sampling=sampling)
         response = begin(asked, kept=asked.keeps and self._kept.stores)
         stream = ResponseStream(
             response,
@@ -81,7 +70,7 @@ class Responses:
                 stream.cancel(outgoing.usage)
                 raise
 
-        return Answering(lambda send: Outgoing(self._pool, turn, exchange, send, ignored), write)
+        return self._turns.answer(admitted, conversation, ignored, write)
 
     async def get(self, request: Request) -> Response:
         body = self._kept.get(id_of(request))

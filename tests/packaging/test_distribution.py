@@ -23,6 +23,8 @@ BUILD = "import sys; from hatchling import build; print(getattr(build, sys.argv[
 TOP = f"claude_proxy-{__version__}"
 INFO = f"{TOP}.dist-info"
 SHARE = f"{TOP}.data/data/share"
+# Before Python 3.11.4 there is none.
+FILTER = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
 
 
 def build(kind: str, tree: Path, into: Path, umask: int = 0o022) -> Path:
@@ -58,7 +60,7 @@ def wheel(place):
 @pytest.fixture(scope="module")
 def unpacked(place, sdist):
     with tarfile.open(sdist) as archive:
-        archive.extractall(place / "unpacked", filter="data")
+        archive.extractall(place / "unpacked", **FILTER)
     return place / "unpacked" / TOP
 
 
