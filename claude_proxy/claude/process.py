@@ -9,7 +9,7 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 READ_SIZE = 65_536
@@ -19,6 +19,8 @@ LAST_LOOK = 0.05
 EXIT_TIMEOUT = 0.5
 REAP_TIMEOUT = 2.0
 PR_SET_PDEATHSIG = 1
+# Both ends of the pipes of a child, and what else it takes to start one.
+DESCRIPTORS = 12
 
 
 class LineTooLong(ValueError):
@@ -83,6 +85,15 @@ def die_with_parent() -> Callable[[], None] | None:
     return tie
 
 
+def expect_descriptors() -> None:
+    """Raises OSError where DESCRIPTORS are not left: ``subprocess`` of Python before 3.11.4 loses
+    the pipes that it has when there is none left for the next.
+    """
+    with ExitStack() as opened:
+        for _ in range(DESCRIPTORS):
+            opened.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+
+
 class Process:
     """One child in a process group of its own."""
 
@@ -102,6 +113,7 @@ class Process:
         cls, argv: Sequence[str | Path], environment: Mapping[str, str], directory: Path
     ) -> Process:
         """Raises OSError when it cannot be started."""
+        expect_descriptors()
         child = await asyncio.create_subprocess_exec(
             *argv,
             env=environment,
