@@ -15,9 +15,9 @@ from msgspec import Meta
 
 from claude_proxy.anthropic.blocks import CacheControl, PlainText
 from claude_proxy.anthropic.messages import WireMessage, to_messages
-from claude_proxy.anthropic.tools import MOST_TOOLS, Choice, to_choice, to_tools
+from claude_proxy.anthropic.tools import Choice, to_choice, to_tools
 from claude_proxy.conversation import Conversation, Effort, Options, ToolChoice, ToolUse
-from claude_proxy.dialect.body import NULL, decode_body, decode_part, names_beyond, null
+from claude_proxy.dialect.body import MOST_TOOLS, NULL, decode_body, decode_part, names_beyond, null
 from claude_proxy.dialect.schemas import object_schema
 from claude_proxy.errors import InvalidRequest, ThreadUnsupported
 

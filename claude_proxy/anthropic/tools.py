@@ -15,7 +15,6 @@ from claude_proxy.dialect.schemas import ANY_OBJECT, schema_object
 from claude_proxy.errors import InvalidRequest
 
 LONGEST_NAME = 128
-MOST_TOOLS = 2_000
 # Anthropic's own definitions of tools that the client runs, and that need no beta.
 CLIENT_RUN = re.compile(r"(bash|memory|text_editor)_\d{8}")
 

@@ -16,10 +16,11 @@ import msgspec
 from claude_proxy.claude import stream_json, tools
 from claude_proxy.claude.channel import NOT_READING, Channel
 from claude_proxy.claude.configuration import system_prompt
+from claude_proxy.claude.failures import refusal
 from claude_proxy.claude.process import LineTooLong, ProcessEnded
 from claude_proxy.claude.prompt import Prompt
 from claude_proxy.claude.stream_json import ControlResponseLine, Json, Line, LineError, ResultLine
-from claude_proxy.errors import BadUpstream, ModelNotFound, ProxyError, UpstreamTimeout
+from claude_proxy.errors import BadUpstream, UpstreamTimeout
 
 # Of all together; the CLI asks the API once for each text.
 TIMEOUT = 60.0
@@ -71,8 +72,7 @@ class Counting:
                 if isinstance(answer, ControlResponseLine) and answer.response.request_id == id_:
                     if answer.response.subtype != "error":
                         return answer.response.response or {}
-                    reason = (answer.response.error or "")[:200]
-                    raise refusal(subject, reason)
+                    raise refusal(subject, answer.response.error or "")
 
     async def _until_receipt(self) -> None:
         while not any(isinstance(line, ResultLine) for line in await self._read()):
@@ -90,12 +90,6 @@ def prompt_texts(prompt: Prompt) -> list[str]:
     system = system_prompt(prompt.conversation)
     offered = tools.definitions(prompt.conversation, prompt.names)
     return [system, msgspec.json.encode(offered).decode()] if offered else [system]
-
-
-def refusal(subject: str, reason: str) -> ProxyError:
-    if subject == "set_model":
-        return ModelNotFound(f"Claude Code refuses the model: {reason}", param="model")
-    return BadUpstream(f"Claude Code refuses {subject}: {reason}")
 
 
 def used(response: Json) -> int:

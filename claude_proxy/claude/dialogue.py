@@ -13,6 +13,7 @@ from claude_proxy.claude import stream_json
 from claude_proxy.claude.answer import Answer
 from claude_proxy.claude.channel import Channel
 from claude_proxy.claude.configuration import flag_settings, initialize
+from claude_proxy.claude.failures import refusal
 from claude_proxy.claude.history import Turn, marked
 from claude_proxy.claude.process import ProcessEnded
 from claude_proxy.claude.prompt import Prompt
@@ -29,7 +30,7 @@ from claude_proxy.claude.structured import StructuredAnswer
 from claude_proxy.claude.tools import mcp_content
 from claude_proxy.claude.transcript import call_ids
 from claude_proxy.conversation import Event
-from claude_proxy.errors import BadUpstream, ModelNotFound, ProxyError, UpstreamTimeout
+from claude_proxy.errors import BadUpstream, ProxyError, UpstreamTimeout
 
 log = structlog.get_logger()
 
@@ -205,11 +206,7 @@ class Dialogue:
         subject = self._unconfirmed.pop(reply.request_id, None)
         self._answered = self._answered or subject is not None
         if subject is not None and reply.subtype == "error":
-            reason = (reply.error or "")[:200]
-            if subject == "set_model":
-                unknown = f"Claude Code refuses the model: {reason}"
-                raise Refused(ModelNotFound(unknown, param="model"))
-            raise Refused(BadUpstream(f"Claude Code refuses {subject}: {reason}"))
+            raise Refused(refusal(subject, reply.error or ""))
 
     def _ended(self, ended: ProcessEnded) -> Exception:
         if not self._answered:

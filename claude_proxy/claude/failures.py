@@ -101,6 +101,13 @@ class Failure:
         return resets_at if resets_at is not None and 0 <= resets_at <= LATEST else None
 
 
+def refusal(subject: str, reason: str) -> ProxyError:
+    """Of a control request that the CLI has answered with an error."""
+    if subject == "set_model":
+        return errors.ModelNotFound(f"Claude Code refuses the model: {reason[:200]}", param="model")
+    return errors.BadUpstream(f"Claude Code refuses {subject}: {reason[:200]}")
+
+
 def tidy(message: str) -> str:
     """The CLI's text for an API error without the words that only mean something inside it."""
     message = re.sub(r"^(Failed to authenticate\. )?API Error: (\d{3} )?", "", message.strip())

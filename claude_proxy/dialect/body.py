@@ -17,6 +17,7 @@ MOST_NAMES = 32
 DEEPEST = 100
 # Of values in a request. Each costs some microseconds, in which nobody else is served.
 MOST_VALUES = 120_000
+MOST_TOOLS = 2_000
 NULL = msgspec.Raw(b"null")
 SAMPLING = frozenset({"temperature", "top_p"})
 _keys = msgspec.json.Decoder(dict[str, msgspec.Raw])

@@ -9,6 +9,7 @@ from claude_proxy.conversation import fold
 from claude_proxy.endpoints.turns import Turns
 from claude_proxy.openai.chat import completion
 from claude_proxy.openai.chat import request as wire
+from claude_proxy.openai.options import includes_usage
 from claude_proxy.streaming import Outgoing
 
 
@@ -27,8 +28,7 @@ class Chat:
 
         async def write(outgoing: Outgoing) -> None:
             if wanted.stream:
-                options = wanted.stream_options
-                include_usage = bool(options and options.include_usage)
+                include_usage = includes_usage(wanted.stream_options)
                 await outgoing.stream(
                     completion.ChunkStream(include_usage=include_usage, functions=functions)
                 )

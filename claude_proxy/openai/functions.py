@@ -7,13 +7,12 @@ from collections.abc import Iterable
 import msgspec
 
 from claude_proxy.conversation import Tool, ToolChoice, ToolUse
-from claude_proxy.dialect.body import MOST_VALUES, is_wide, json_object, null
+from claude_proxy.dialect.body import MOST_TOOLS, MOST_VALUES, is_wide, json_object, null
 from claude_proxy.dialect.schemas import schema_object, typed
 from claude_proxy.errors import InvalidRequest
 
 NO_ARGUMENTS = '{"type":"object","properties":{}}'
 LONGEST_NAME = 1_024
-MOST_TOOLS = 2_000
 
 
 class FunctionTool(msgspec.Struct):

@@ -18,6 +18,10 @@ class StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
 
 
+def includes_usage(options: StreamOptions | None) -> bool:
+    return bool(options and options.include_usage)
+
+
 def stop_sequences(stop: Stop) -> tuple[str, ...]:
     """Raises InvalidRequest."""
     given = (stop,) if isinstance(stop, str) else tuple(stop or ())

@@ -11,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_proxy.conversation import Conversation, Text
-from claude_proxy.dialect.body import MOST_VALUES, is_wide
+from claude_proxy.dialect.body import MOST_TOOLS, MOST_VALUES, is_wide
 from claude_proxy.errors import InvalidRequest
 from claude_proxy.openai.chat import request as chat
-from claude_proxy.openai.functions import MOST_TOOLS
 from claude_proxy.openai.responses import request as responses
 
 texts = st.text(st.sampled_from('\\",[]{}:a\n\u00e9\U0001f600'), max_size=8)

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from claude_proxy.conversation import Conversation, Effort, Options, Tool, ToolChoice
-from claude_proxy.dialect.body import NULL, decode_body, names_beyond, null, refuse
+from claude_proxy.dialect.body import MOST_TOOLS, NULL, decode_body, names_beyond, null, refuse
 from claude_proxy.errors import InvalidRequest
 from claude_proxy.openai.chat.messages import (
     AssistantMessage,
@@ -33,7 +33,7 @@ from claude_proxy.openai.chat.tools import (
     to_schema,
     to_tools,
 )
-from claude_proxy.openai.functions import MOST_TOOLS, FunctionTool
+from claude_proxy.openai.functions import FunctionTool
 from claude_proxy.openai.options import Penalty, Stop, StreamOptions, Tokens, stop_sequences
 
 # What the errors of a conversation name, as this API calls it.

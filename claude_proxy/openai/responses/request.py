@@ -16,6 +16,7 @@ from msgspec import Meta
 from claude_proxy.conversation import Conversation, Effort, Options
 from claude_proxy.dialect.body import (
     MOST_NAMES,
+    MOST_TOOLS,
     NULL,
     decode_body,
     decode_part,
@@ -24,7 +25,6 @@ from claude_proxy.dialect.body import (
     refuse,
 )
 from claude_proxy.errors import NotFound
-from claude_proxy.openai.functions import MOST_TOOLS
 from claude_proxy.openai.responses.items import (
     Find,
     Given,

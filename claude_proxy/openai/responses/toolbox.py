@@ -14,7 +14,7 @@ from itertools import islice
 import msgspec
 
 from claude_proxy.conversation import Tool, ToolChoice
-from claude_proxy.dialect.body import decode_part
+from claude_proxy.dialect.body import MOST_TOOLS, decode_part
 from claude_proxy.errors import InvalidRequest
 from claude_proxy.openai import functions
 from claude_proxy.openai.functions import FunctionTool, by_mode, named
@@ -81,7 +81,7 @@ class Toolbox:
         self._hosted: dict[str, None] = {}
         self._origins: dict[str, Origin] = {}
         self._names: dict[tuple[str | None, str], str] = {}
-        found = list(islice(self._read(specs, "tools", None), functions.MOST_TOOLS + 1))
+        found = list(islice(self._read(specs, "tools", None), MOST_TOOLS + 1))
         self.ignored = list(self._hosted)
         taken = {origin.name for origin, *_ in found if origin.namespace is None}
         given: list[tuple[FunctionTool, str]] = []
